@@ -1,0 +1,199 @@
+/**
+ * Model configurations: open_clip's JSON layout, plus `vision_cfg.trunk` and `vision_cfg.vq`, which say openly what
+ * the reference hides behind `timm_model_name`. This is the one file where snake_case becomes camelCase.
+ */
+import { z } from "zod";
+import { ToklipError } from "../core/index.ts";
+import { BUILT_IN_CONFIGS } from "./configs/index.ts";
+
+export type Activation = "gelu" | "gelu_tanh";
+
+/** LlamaGen VQ-16 (`chMult` [1,1,2,2,4]) or VQ-8 ([1,2,2,4]) shaped image tokenizer. */
+export interface VqConfig {
+  readonly type: "llamagen";
+  readonly ch: number;
+  readonly chMult: readonly number[];
+  readonly numResBlocks: number;
+  readonly zChannels: number;
+  readonly codebookSize: number;
+  readonly embedDim: number;
+}
+
+/** The image tower: a pre-norm ViT with attention pooling. */
+export interface TrunkConfig {
+  readonly imageSize: number;
+  readonly patchSize: number;
+  readonly width: number;
+  readonly depth: number;
+  readonly numHeads: number;
+  readonly mlpRatio: number;
+  readonly act: Activation;
+  /** True for the token encoder, false for a pixel ViT (the teacher). */
+  readonly causal: boolean;
+}
+
+/** The text tower. */
+export interface TextConfig {
+  readonly contextLength: number;
+  readonly vocabSize: number;
+  readonly width: number;
+  readonly numHeads: number;
+  readonly depth: number;
+  readonly mlpRatio: number;
+  readonly act: Activation;
+  readonly normEps: number;
+  readonly causal: boolean;
+  readonly projBias: boolean;
+  /** The tokenizer's name on the hub, as a hint where to find it. */
+  readonly tokenizerName?: string;
+}
+
+/** A dual tower; `vq` is there for TokLIP and absent for a pixel teacher. */
+export interface ToklipConfig {
+  readonly name: string;
+  readonly embedDim: number;
+  readonly trunk: TrunkConfig;
+  readonly vq?: VqConfig;
+  readonly text: TextConfig;
+  readonly initLogitBias?: number;
+  /** The JSON it came from, for writing it back. */
+  readonly source: Readonly<Record<string, unknown>>;
+}
+
+const count = z.number().int().positive().max(1 << 20);
+
+const vqSchema = z.object({
+  type: z.literal("llamagen").default("llamagen"),
+  ch: count.default(128),
+  ch_mult: z.array(count).min(1).max(8).default([1, 1, 2, 2, 4]),
+  num_res_blocks: count.default(2),
+  z_channels: count.default(256),
+  codebook_size: count.default(16384),
+  codebook_embed_dim: count.default(8),
+});
+
+const activation = z.enum(["gelu", "gelu_tanh"]);
+
+const trunkSchema = z.object({
+  width: count,
+  depth: count,
+  heads: count,
+  mlp_ratio: z.number().positive(),
+  act: activation.default("gelu_tanh"),
+  patch_size: count.default(16),
+  causal: z.boolean(),
+});
+
+// Unknown keys are kept in `source` and otherwise ignored, as open_clip's files carry many that do not concern us.
+const configSchema = z.looseObject({
+  embed_dim: count,
+  init_logit_bias: z.number().optional(),
+  vision_cfg: z.looseObject({
+    image_size: count.max(8192),
+    trunk: trunkSchema,
+    vq: vqSchema.optional(),
+  }),
+  text_cfg: z.looseObject({
+    context_length: count,
+    vocab_size: count,
+    width: count,
+    heads: count,
+    layers: count,
+    mlp_ratio: z.number().positive().default(4),
+    no_causal_mask: z.boolean().default(false),
+    proj_bias: z.boolean().default(false),
+    pool_type: z.literal("last"),
+    hf_tokenizer_name: z.string().optional(),
+    norm_kwargs: z.looseObject({ eps: z.number().positive().default(1e-5) }).default({ eps: 1e-5 }),
+    act_kwargs: z.looseObject({ approximate: z.enum(["none", "tanh"]).default("none") }).default({ approximate: "none" }),
+  }),
+});
+
+/**
+ * Reads a configuration from parsed JSON.
+ * @throws CONFIG_INVALID naming the first field that is wrong.
+ */
+export function parseConfig(json: unknown, name = "custom"): ToklipConfig {
+  const parsed = configSchema.safeParse(json);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!;
+    throw new ToklipError("CONFIG_INVALID", `${name}: ${issue.path.join(".") || "configuration"}: ${issue.message}`);
+  }
+  const { vision_cfg: vision, text_cfg: text } = parsed.data;
+  const config: ToklipConfig = {
+    name,
+    embedDim: parsed.data.embed_dim,
+    trunk: {
+      imageSize: vision.image_size,
+      patchSize: vision.trunk.patch_size,
+      width: vision.trunk.width,
+      depth: vision.trunk.depth,
+      numHeads: vision.trunk.heads,
+      mlpRatio: vision.trunk.mlp_ratio,
+      act: vision.trunk.act,
+      causal: vision.trunk.causal,
+    },
+    ...(vision.vq && {
+      vq: {
+        type: vision.vq.type,
+        ch: vision.vq.ch,
+        chMult: vision.vq.ch_mult,
+        numResBlocks: vision.vq.num_res_blocks,
+        zChannels: vision.vq.z_channels,
+        codebookSize: vision.vq.codebook_size,
+        embedDim: vision.vq.codebook_embed_dim,
+      },
+    }),
+    text: {
+      contextLength: text.context_length,
+      vocabSize: text.vocab_size,
+      width: text.width,
+      numHeads: text.heads,
+      depth: text.layers,
+      mlpRatio: text.mlp_ratio,
+      act: text.act_kwargs.approximate === "tanh" ? "gelu_tanh" : "gelu",
+      normEps: text.norm_kwargs.eps,
+      causal: !text.no_causal_mask,
+      projBias: text.proj_bias,
+      ...(text.hf_tokenizer_name !== undefined && { tokenizerName: text.hf_tokenizer_name }),
+    },
+    ...(parsed.data.init_logit_bias !== undefined && { initLogitBias: parsed.data.init_logit_bias }),
+    source: json as Record<string, unknown>,
+  };
+  checkConfig(config);
+  return config;
+}
+
+function checkConfig({ name, embedDim, trunk, vq, text }: ToklipConfig): void {
+  const wrong = (message: string): never => {
+    throw new ToklipError("CONFIG_INVALID", `${name}: ${message}`);
+  };
+  if (trunk.width % trunk.numHeads !== 0) wrong(`vision width ${trunk.width} is not a multiple of ${trunk.numHeads} heads`);
+  if (text.width % text.numHeads !== 0) wrong(`text width ${text.width} is not a multiple of ${text.numHeads} heads`);
+  if (trunk.imageSize % trunk.patchSize !== 0) {
+    wrong(`image_size ${trunk.imageSize} is not a multiple of patch_size ${trunk.patchSize}`);
+  }
+  if (trunk.width !== embedDim) wrong(`embed_dim ${embedDim} differs from the vision width ${trunk.width} (timm_proj none)`);
+  if (trunk.causal !== (vq !== undefined)) wrong("vision_cfg.vq and trunk.causal belong together");
+  if (vq !== undefined) {
+    const stride = 2 ** (vq.chMult.length - 1);
+    if (stride !== trunk.patchSize) wrong(`the VQ divides by ${stride}, but patch_size is ${trunk.patchSize}`);
+    const odd = [1, ...vq.chMult].find((mult) => (vq.ch * mult) % 32 !== 0);
+    if (odd !== undefined) wrong(`vq channels ${vq.ch * odd} are not a multiple of the 32 groups of GroupNorm`);
+  }
+}
+
+/**
+ * The built-in configuration of a name.
+ * @throws CONFIG_UNKNOWN listing the names there are.
+ */
+export function builtInConfig(name: string): ToklipConfig {
+  const json = Object.hasOwn(BUILT_IN_CONFIGS, name) ? BUILT_IN_CONFIGS[name] : undefined;
+  if (json === undefined) {
+    const known = Object.keys(BUILT_IN_CONFIGS).join(", ");
+    throw new ToklipError("CONFIG_UNKNOWN", `configuration "${name}" is not built in (there are ${known})`);
+  }
+  return parseConfig(json, name);
+}
+
+export { BUILT_IN_CONFIGS };
