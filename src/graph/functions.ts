@@ -1,0 +1,124 @@
+/** The ops as functions over symbolic tensors: what layers and models are written in. */
+import { type DType, ndarray, ToklipError } from "../core/index.ts";
+import { dimProduct, type Shape } from "./dim.ts";
+import type { Tensor } from "./graph.ts";
+import type { AttrsOf, OpName } from "./op-table.ts";
+
+/** A tensor, or a number that takes the other operand's dtype. */
+export type Operand = Tensor | number;
+
+function one<K extends OpName>(name: K, inputs: readonly Tensor[], attrs: AttrsOf<K>): Tensor {
+  return inputs[0]!.graph.apply(name, inputs, attrs)[0]!;
+}
+
+/** A scalar constant. Only f32, i32 and i64 scalars are ever needed. */
+function scalar(like: Tensor, value: number): Tensor {
+  const make: Partial<Record<DType, () => Tensor>> = {
+    f32: () => like.graph.constant(ndarray("f32", [], Float32Array.of(value))),
+    i32: () => like.graph.constant(ndarray("i32", [], Int32Array.of(value))),
+    i64: () => like.graph.constant(ndarray("i64", [], BigInt64Array.of(BigInt(value)))),
+  };
+  const made = make[like.dtype]?.();
+  if (made === undefined) throw new ToklipError("DTYPE_MISMATCH", `a number cannot be combined with ${like.dtype}`);
+  return made;
+}
+
+type BinaryName = "add" | "sub" | "mul" | "div" | "max" | "min" | "less" | "equal";
+
+function binary(name: BinaryName, a: Operand, b: Operand): Tensor {
+  if (typeof a === "number" && typeof b === "number") {
+    throw new ToklipError("GRAPH_INVALID", `${name}: one operand must be a tensor`);
+  }
+  const left = typeof a === "number" ? scalar(b as Tensor, a) : a;
+  const right = typeof b === "number" ? scalar(a as Tensor, b) : b;
+  return one(name, [left, right], {});
+}
+
+export const add = (a: Operand, b: Operand): Tensor => binary("add", a, b);
+export const sub = (a: Operand, b: Operand): Tensor => binary("sub", a, b);
+export const mul = (a: Operand, b: Operand): Tensor => binary("mul", a, b);
+export const div = (a: Operand, b: Operand): Tensor => binary("div", a, b);
+export const maximum = (a: Operand, b: Operand): Tensor => binary("max", a, b);
+export const minimum = (a: Operand, b: Operand): Tensor => binary("min", a, b);
+export const less = (a: Operand, b: Operand): Tensor => binary("less", a, b);
+export const equal = (a: Operand, b: Operand): Tensor => binary("equal", a, b);
+
+export const neg = (x: Tensor): Tensor => one("neg", [x], {});
+export const exp = (x: Tensor): Tensor => one("exp", [x], {});
+export const log = (x: Tensor): Tensor => one("log", [x], {});
+export const sqrt = (x: Tensor): Tensor => one("sqrt", [x], {});
+export const tanh = (x: Tensor): Tensor => one("tanh", [x], {});
+export const sigmoid = (x: Tensor): Tensor => one("sigmoid", [x], {});
+export const gelu = (x: Tensor, approximate: "none" | "tanh" = "none"): Tensor => one("gelu", [x], { approximate });
+export const where = (condition: Tensor, a: Tensor, b: Tensor): Tensor => one("where", [condition, a, b], {});
+export const cast = (x: Tensor, to: DType): Tensor => (x.dtype === to ? x : one("cast", [x], { to }));
+
+export const reshape = (x: Tensor, shape: Shape): Tensor => one("reshape", [x], { shape });
+export const transpose = (x: Tensor, perm: readonly number[]): Tensor => one("transpose", [x], { perm });
+export const expand = (x: Tensor, shape: Shape): Tensor => one("expand", [x], { shape });
+export const concat = (parts: readonly Tensor[], axis: number): Tensor => one("concat", parts, { axis });
+export const gather = (x: Tensor, indices: Tensor, axis = 0): Tensor => one("gather", [x, indices], { axis });
+export const upsampleNearest = (x: Tensor, scale = 2): Tensor => one("upsampleNearest", [x], { scale });
+
+/** Elements `start` to `end` (exclusive), every `step`th, along one axis. */
+export function slice(x: Tensor, axis: number, start: number, end: number, step = 1): Tensor {
+  return one("slice", [x], { axis, start, end, step });
+}
+
+/** Cuts one axis into parts of the given sizes. */
+export function split(x: Tensor, axis: number, sizes: readonly number[]): readonly Tensor[] {
+  return x.graph.apply("split", [x], { axis, sizes });
+}
+
+/** Adds `before[i]` and `after[i]` elements of `value` around axis i. */
+export function pad(x: Tensor, before: readonly number[], after: readonly number[], value = 0): Tensor {
+  return one("pad", [x], { before, after, value });
+}
+
+export const matmul = (a: Tensor, b: Tensor): Tensor => one("matmul", [a, b], {});
+
+/** op(a) op(b) + bias for two matrices. */
+export function gemm(a: Tensor, b: Tensor, bias?: Tensor, { transA = false, transB = false } = {}): Tensor {
+  return one("gemm", bias ? [a, b, bias] : [a, b], { transA, transB });
+}
+
+export interface Conv2dOptions {
+  readonly stride?: readonly [number, number];
+  /** Zeros at the top, left, bottom, right. */
+  readonly pads?: readonly [number, number, number, number];
+  readonly groups?: number;
+}
+
+/** Cross-correlation of (B, C, H, W) with a weight (O, C/groups, kH, kW). */
+export function conv2d(x: Tensor, weight: Tensor, bias?: Tensor, options: Conv2dOptions = {}): Tensor {
+  const { stride = [1, 1], pads = [0, 0, 0, 0], groups = 1 } = options;
+  return one("conv2d", bias ? [x, weight, bias] : [x, weight], { strides: stride, pads, groups, dilations: [1, 1] });
+}
+
+export const reduceSum = (x: Tensor, axes: readonly number[]): Tensor => one("reduceSum", [x], { axes });
+export const reduceMean = (x: Tensor, axes: readonly number[]): Tensor => one("reduceMean", [x], { axes });
+export const reduceMax = (x: Tensor, axes: readonly number[]): Tensor => one("reduceMax", [x], { axes });
+export const softmax = (x: Tensor, axis = -1): Tensor => one("softmax", [x], { axis });
+export const argmax = (x: Tensor): Tensor => one("argmax", [x], {});
+
+/** Normalises the last axis, then scales and shifts it. */
+export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, eps: number): Tensor {
+  return one("layerNorm", [x, weight, bias], { eps });
+}
+
+/** Normalises groups of channels of (B, C, H, W), then scales and shifts each channel. */
+export function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, groups: number, eps: number): Tensor {
+  return one("groupNorm", [x, weight, bias], { groups, eps });
+}
+
+/** The last axis divided by its Euclidean norm, which is taken as at least `eps`. */
+export function l2Normalize(x: Tensor, eps = 1e-12): Tensor {
+  return div(x, maximum(sqrt(reduceSum(mul(x, x), [-1])), eps));
+}
+
+/** All leading axes as one: (..., D) -> (M, D). */
+export function flattenRows(x: Tensor): Tensor {
+  const width = x.shape.at(-1)!;
+  return x.shape.length === 2 ? x : reshape(x, [dimProduct(x.shape.slice(0, -1)), width]);
+}
+

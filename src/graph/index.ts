@@ -1,0 +1,11 @@
+/** `toklip/graph`: the tensor IR. */
+export * from "./dim.ts";
+export * from "./functions.ts";
+export * from "./graph.ts";
+export * from "./interpreter.ts";
+export * from "./op.ts";
+export { onnxDtype } from "./ops/elementwise.ts";
+export * from "./op-table.ts";
+export * from "./rewriter.ts";
+export * from "./simplifier.ts";
+export * from "./verifier.ts";

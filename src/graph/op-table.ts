@@ -1,0 +1,25 @@
+/** The one table of ops. A new op is one row here and one line in the test of every row. */
+import type { Op } from "./op.ts";
+import { elementwiseOps } from "./ops/elementwise.ts";
+import { linearOps } from "./ops/linear.ts";
+import { normalizationOps } from "./ops/normalization.ts";
+import { quantizedOps } from "./ops/quantized.ts";
+import { reductionOps } from "./ops/reduction.ts";
+import { shapingOps } from "./ops/shaping.ts";
+
+export const OPS = {
+  ...elementwiseOps,
+  ...shapingOps,
+  ...linearOps,
+  ...normalizationOps,
+  ...reductionOps,
+  ...quantizedOps,
+};
+
+export type OpName = keyof typeof OPS;
+export type AttrsOf<K extends OpName> = (typeof OPS)[K] extends Op<infer A> ? A : never;
+
+/** The row of an op, for code that treats all ops alike. */
+export function opRow(name: OpName): Op<unknown> {
+  return OPS[name] as Op<unknown>;
+}

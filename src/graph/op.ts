@@ -1,0 +1,59 @@
+/**
+ * What one row of the op table holds. An op is data: its attributes, its shape and dtype rule, its ONNX lowering, and
+ * a slow float64 evaluation that the tests use as the oracle.
+ */
+import type { DType, NDArray } from "../core/index.ts";
+import type { Dim, Shape } from "./dim.ts";
+
+export interface TensorType {
+  readonly dtype: DType;
+  readonly shape: Shape;
+}
+
+/** A value in the float64 interpreter; integers and booleans are held as whole numbers. */
+export interface Value {
+  readonly shape: readonly number[];
+  readonly data: Float64Array;
+}
+
+export type AttributeValue = number | string | readonly number[] | { readonly float: number };
+
+/** What a lowering may do: add ONNX nodes and constants, and refer to their outputs by name. */
+export interface Lowering {
+  /** Adds a node and gives the names of its outputs. Whole numbers are INT attributes; `{ float }` is FLOAT. */
+  node(
+    opType: string,
+    inputs: readonly string[],
+    attributes?: Readonly<Record<string, AttributeValue>>,
+    options?: { readonly domain?: string; readonly outputs?: number },
+  ): string[];
+  constant(array: NDArray): string;
+  /** A one-element i64 tensor that holds the size of a dimension, known or not. */
+  size(dim: Dim): string;
+}
+
+/** The types around a node that is being lowered or evaluated. */
+export interface NodeTypes {
+  readonly inputs: readonly TensorType[];
+  readonly outputs: readonly TensorType[];
+}
+
+export interface Op<A> {
+  /**
+   * The types of the outputs.
+   * @throws SHAPE_MISMATCH, DTYPE_MISMATCH, GRAPH_INVALID when the inputs do not fit.
+   */
+  infer(inputs: readonly TensorType[], attrs: A): readonly TensorType[];
+  /** Writes the op as ONNX nodes and gives the names of its outputs. */
+  lower(onnx: Lowering, inputs: readonly string[], attrs: A, types: NodeTypes): readonly string[];
+  /** Computes the op in float64. Every shape is bound. */
+  evaluate(inputs: readonly Value[], attrs: A, outputs: readonly { readonly shape: readonly number[]; readonly dtype: DType }[]): readonly Value[];
+}
+
+/** The attributes of ops that have none. */
+export type NoAttrs = Readonly<Record<never, never>>;
+
+/** Checks a row's attribute type while keeping the names of a family of ops. */
+export function op<A>(row: Op<A>): Op<A> {
+  return row;
+}

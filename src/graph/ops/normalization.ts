@@ -1,0 +1,68 @@
+/** Layer and group normalisation. */
+import { ndarray, sizeOf, ToklipError } from "../../core/index.ts";
+import { op } from "../op.ts";
+import { requireFloat, requireRank, requireShape, staticDim } from "./checks.ts";
+
+/** (values - mean) / sqrt(variance + eps), in place. */
+function standardize(values: Float64Array, eps: number): void {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
+  const scale = 1 / Math.sqrt(variance + eps);
+  for (let i = 0; i < values.length; i++) values[i] = (values[i]! - mean) * scale;
+}
+
+export const normalizationOps = {
+  /** Normalises the last axis (D), then scales and shifts: weight (D), bias (D). */
+  layerNorm: op<{ readonly eps: number }>({
+    infer: ([x, weight, bias]) => {
+      const dtype = requireFloat("layerNorm", x!, weight!, bias!);
+      const width = staticDim("layerNorm", x!.shape, -1);
+      requireShape("layerNorm", "weight", weight!, [width]);
+      requireShape("layerNorm", "bias", bias!, [width]);
+      return [{ dtype, shape: x!.shape }];
+    },
+    lower: (onnx, inputs, { eps }) => onnx.node("LayerNormalization", inputs, { axis: -1, epsilon: { float: eps } }),
+    evaluate: ([x, weight, bias], { eps }) => {
+      const data = x!.data.slice();
+      const width = weight!.data.length;
+      for (let start = 0; start < data.length; start += width) standardize(data.subarray(start, start + width), eps);
+      return [{ shape: x!.shape, data: data.map((v, i) => v * weight!.data[i % width]! + bias!.data[i % width]!) }];
+    },
+  }),
+  /** Normalises each group of channels of (B, C, H, W), then scales and shifts each channel (Wu and He 2018). */
+  groupNorm: op<{ readonly groups: number; readonly eps: number }>({
+    infer: ([x, weight, bias], { groups }) => {
+      const dtype = requireFloat("groupNorm", x!, weight!, bias!);
+      requireRank("groupNorm", x!, 4);
+      const channels = staticDim("groupNorm", x!.shape, 1);
+      requireShape("groupNorm", "weight", weight!, [channels]);
+      requireShape("groupNorm", "bias", bias!, [channels]);
+      if (channels % groups !== 0) {
+        throw new ToklipError("SHAPE_MISMATCH", `groupNorm: ${channels} channels do not divide into ${groups} groups`);
+      }
+      return [{ dtype, shape: x!.shape }];
+    },
+    // InstanceNormalization over (B, groups, rest): the form that every provider of ONNX Runtime has a kernel for.
+    lower: (onnx, [x, weight, bias], { groups, eps }, { inputs }) => {
+      const [, channels, height, width] = inputs[0]!.shape as [unknown, number, number, number];
+      const ints = (...values: number[]) => onnx.constant(ndarray("i64", [values.length], BigInt64Array.from(values, BigInt)));
+      const ones = onnx.constant(ndarray("f32", [groups], new Float32Array(groups).fill(1)));
+      const zeros = onnx.constant(ndarray("f32", [groups], new Float32Array(groups)));
+      const [grouped] = onnx.node("Reshape", [x!, ints(0, groups, -1)]);
+      const [normal] = onnx.node("InstanceNormalization", [grouped!, ones, zeros], { epsilon: { float: eps } });
+      const [back] = onnx.node("Reshape", [normal!, ints(-1, channels, height, width)]);
+      const [scale, shift] = [weight!, bias!].map((name) => onnx.node("Reshape", [name, ints(channels, 1, 1)])[0]!);
+      const [scaled] = onnx.node("Mul", [back!, scale!]);
+      return onnx.node("Add", [scaled!, shift!]);
+    },
+    evaluate: ([x, weight, bias], { groups, eps }) => {
+      const data = x!.data.slice();
+      const [batch, channels] = x!.shape as [number, number];
+      const area = sizeOf(x!.shape.slice(2));
+      const run = (channels / groups) * area;
+      for (let g = 0; g < batch * groups; g++) standardize(data.subarray(g * run, (g + 1) * run), eps);
+      const channel = (i: number) => Math.floor(i / area) % channels;
+      return [{ shape: x!.shape, data: data.map((v, i) => v * weight!.data[channel(i)]! + bias!.data[channel(i)]!) }];
+    },
+  }),
+};

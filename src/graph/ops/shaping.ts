@@ -1,0 +1,215 @@
+/** Ops that move elements without changing them: reshape, transpose, slice, concat, pad, gather, upsample. */
+import { allocate, ndarray, sizeOf, ToklipError } from "../../core/index.ts";
+import { dimProduct, formatShape, isStatic, resolveAxis, sameShape, type Shape } from "../dim.ts";
+import { type Lowering, op, type Value } from "../op.ts";
+import { requireInteger, requireRank, requireSameDtype, staticDim } from "./checks.ts";
+import { aroundAxis, broadcastStrides, offsets, stridesOf } from "./indexing.ts";
+
+function int64s(values: readonly number[]) {
+  return ndarray("i64", [values.length], BigInt64Array.from(values, BigInt));
+}
+
+function take(input: Value, shape: readonly number[], strides: readonly number[], start = 0): Value {
+  return { shape, data: Float64Array.from(offsets(shape, strides, start), (offset) => input.data[offset]!) };
+}
+
+/** A shape as ONNX takes it: constant with -1 for one unknown dimension, or put together at run time for several. */
+function onnxShape(onnx: Lowering, shape: Shape): string {
+  const unknown = shape.filter((dim) => !isStatic(dim)).length;
+  if (unknown <= 1) return onnx.constant(int64s(shape.map((dim) => (isStatic(dim) ? dim : -1))));
+  return onnx.node("Concat", shape.map((dim) => onnx.size(dim)), { axis: 0 })[0]!;
+}
+
+export const shapingOps = {
+  reshape: op<{ readonly shape: Shape }>({
+    infer: ([x], { shape }) => {
+      if (dimProduct(x!.shape) !== dimProduct(shape)) {
+        throw new ToklipError("SHAPE_MISMATCH", `reshape: ${formatShape(x!.shape)} has not the size of ${formatShape(shape)}`);
+      }
+      return [{ dtype: x!.dtype, shape }];
+    },
+    lower: (onnx, [x], { shape }) => onnx.node("Reshape", [x!, onnxShape(onnx, shape)]),
+    evaluate: ([x], _, [out]) => [{ shape: out!.shape, data: x!.data }],
+  }),
+  transpose: op<{ readonly perm: readonly number[] }>({
+    infer: ([x], { perm }) => {
+      const axes = [...perm].sort((a, b) => a - b);
+      if (axes.length !== x!.shape.length || axes.some((axis, i) => axis !== i)) {
+        throw new ToklipError("GRAPH_INVALID", `transpose: [${perm}] does not permute ${formatShape(x!.shape)}`);
+      }
+      return [{ dtype: x!.dtype, shape: perm.map((axis) => x!.shape[axis]!) }];
+    },
+    lower: (onnx, inputs, { perm }) => onnx.node("Transpose", inputs, { perm }),
+    evaluate: ([x], { perm }, [out]) => {
+      const strides = stridesOf(x!.shape);
+      return [
+        take(
+          x!,
+          out!.shape,
+          perm.map((axis) => strides[axis]!),
+        ),
+      ];
+    },
+  }),
+  /** Repeats size-1 axes to a larger shape. Symbolic axes must be there already. */
+  expand: op<{ readonly shape: Shape }>({
+    infer: ([x], { shape }) => {
+      const lead = shape.length - x!.shape.length;
+      const fits = lead >= 0 && x!.shape.every((dim, i) => dim === shape[lead + i] || (dim === 1 && isStatic(shape[lead + i]!)));
+      if (!fits || shape.slice(0, Math.max(lead, 0)).some((dim) => !isStatic(dim))) {
+        throw new ToklipError("SHAPE_MISMATCH", `expand: ${formatShape(x!.shape)} does not expand to ${formatShape(shape)}`);
+      }
+      return [{ dtype: x!.dtype, shape }];
+    },
+    lower: (onnx, [x], { shape }) =>
+      onnx.node("Expand", [x!, onnx.constant(int64s(shape.map((dim) => (isStatic(dim) ? dim : 1))))]),
+    evaluate: ([x], _, [out]) => [take(x!, out!.shape, broadcastStrides(x!.shape, out!.shape))],
+  }),
+  /** Elements `start` to `end` (exclusive), every `step`th, along one axis. */
+  slice: op<{ readonly axis: number; readonly start: number; readonly end: number; readonly step: number }>({
+    infer: ([x], { axis, start, end, step }) => {
+      const at = resolveAxis(axis, x!.shape.length);
+      const size = staticDim("slice", x!.shape, at);
+      if (!(0 <= start && start < end && end <= size && step >= 1)) {
+        throw new ToklipError("GRAPH_INVALID", `slice: [${start}, ${end}) step ${step} is not within axis ${axis} of ${formatShape(x!.shape)}`);
+      }
+      return [{ dtype: x!.dtype, shape: x!.shape.with(at, Math.ceil((end - start) / step)) }];
+    },
+    lower: (onnx, [x], { axis, start, end, step }) =>
+      onnx.node("Slice", [x!, ...[[start], [end], [axis], [step]].map((values) => onnx.constant(int64s(values)))]),
+    evaluate: ([x], { axis, start, step }, [out]) => {
+      const at = resolveAxis(axis, x!.shape.length);
+      const strides = stridesOf(x!.shape);
+      return [take(x!, out!.shape, strides.with(at, strides[at]! * step), start * strides[at]!)];
+    },
+  }),
+  /** Cuts one axis into parts of the given sizes, one output each. */
+  split: op<{ readonly axis: number; readonly sizes: readonly number[] }>({
+    infer: ([x], { axis, sizes }) => {
+      const at = resolveAxis(axis, x!.shape.length);
+      const total = sizes.reduce((sum, size) => sum + size, 0);
+      if (staticDim("split", x!.shape, at) !== total) {
+        throw new ToklipError("SHAPE_MISMATCH", `split: parts [${sizes}] do not fill axis ${axis} of ${formatShape(x!.shape)}`);
+      }
+      return sizes.map((size) => ({ dtype: x!.dtype, shape: x!.shape.with(at, size) }));
+    },
+    lower: (onnx, [x], { axis, sizes }) =>
+      onnx.node("Split", [x!, onnx.constant(int64s(sizes))], { axis }, { outputs: sizes.length }),
+    evaluate: ([x], { axis }, outputs) => {
+      const at = resolveAxis(axis, x!.shape.length);
+      const strides = stridesOf(x!.shape);
+      let start = 0;
+      return outputs.map(({ shape }) => {
+        const part = take(x!, shape, strides, start * strides[at]!);
+        start += shape[at]!;
+        return part;
+      });
+    },
+  }),
+  concat: op<{ readonly axis: number }>({
+    infer: (inputs, { axis }) => {
+      const first = inputs[0]!;
+      const at = resolveAxis(axis, first.shape.length);
+      requireSameDtype("concat", ...inputs);
+      for (const { shape } of inputs) {
+        if (shape.length !== first.shape.length || !sameShape(shape.with(at, 0), first.shape.with(at, 0))) {
+          throw new ToklipError("SHAPE_MISMATCH", `concat: ${formatShape(shape)} does not continue ${formatShape(first.shape)} along axis ${axis}`);
+        }
+      }
+      const total = inputs.reduce((sum, { shape }) => sum + staticDim("concat", shape, at), 0);
+      return [{ dtype: first.dtype, shape: first.shape.with(at, total) }];
+    },
+    lower: (onnx, inputs, { axis }) => onnx.node("Concat", inputs, { axis }),
+    evaluate: (inputs, { axis }, [out]) => {
+      const at = resolveAxis(axis, out!.shape.length);
+      const data = new Float64Array(sizeOf(out!.shape));
+      const { outer, size: total, inner } = aroundAxis(out!.shape, at);
+      let start = 0;
+      for (const input of inputs) {
+        const run = input.shape[at]! * inner;
+        for (let o = 0; o < outer; o++) data.set(input.data.subarray(o * run, (o + 1) * run), (o * total + start) * inner);
+        start += input.shape[at]!;
+      }
+      return [{ shape: out!.shape, data }];
+    },
+  }),
+  /** Adds `before[i]` and `after[i]` elements of `value` around axis i. */
+  pad: op<{ readonly before: readonly number[]; readonly after: readonly number[]; readonly value: number }>({
+    infer: ([x], { before, after }) => {
+      const rank = x!.shape.length;
+      if (before.length !== rank || after.length !== rank || [...before, ...after].some((n) => n < 0)) {
+        throw new ToklipError("GRAPH_INVALID", `pad: [${before}] and [${after}] do not fit ${formatShape(x!.shape)}`);
+      }
+      const grow = (dim: number | string, i: number) => {
+        const extra = before[i]! + after[i]!;
+        return extra === 0 ? dim : staticDim("pad", x!.shape, i) + extra;
+      };
+      return [{ dtype: x!.dtype, shape: x!.shape.map(grow) }];
+    },
+    lower: (onnx, [x], { before, after, value }, types) => {
+      const { dtype } = types.inputs[0]!;
+      const fill = allocate(dtype, 1);
+      fill[0] = (dtype === "i64" ? BigInt(value) : value) as never;
+      return onnx.node("Pad", [x!, onnx.constant(int64s([...before, ...after])), onnx.constant(ndarray(dtype, [], fill))]);
+    },
+    evaluate: ([x], { before, value }, [out]) => {
+      const data = new Float64Array(sizeOf(out!.shape)).fill(value);
+      const strides = stridesOf(out!.shape);
+      const start = before.reduce((sum, n, i) => sum + n * strides[i]!, 0);
+      offsets(x!.shape, strides, start).forEach((offset, i) => {
+        data[offset] = x!.data[i]!;
+      });
+      return [{ shape: out!.shape, data }];
+    },
+  }),
+  /** Rows of the first input along `axis`, named by an integer array: ... index-shape ... replaces the axis. */
+  gather: op<{ readonly axis: number }>({
+    infer: ([x, indices], { axis }) => {
+      requireInteger("gather", indices!);
+      const at = resolveAxis(axis, x!.shape.length);
+      return [{ dtype: x!.dtype, shape: [...x!.shape.slice(0, at), ...indices!.shape, ...x!.shape.slice(at + 1)] }];
+    },
+    lower: (onnx, inputs, { axis }) => onnx.node("Gather", inputs, { axis }),
+    evaluate: ([x, indices], { axis }, [out]) => {
+      const at = resolveAxis(axis, x!.shape.length);
+      const { outer, size, inner } = aroundAxis(x!.shape, at);
+      const data = new Float64Array(sizeOf(out!.shape));
+      let to = 0;
+      for (let o = 0; o < outer; o++) {
+        for (const index of indices!.data) {
+          const from = (o * size + (index < 0 ? index + size : index)) * inner;
+          data.set(x!.data.subarray(from, from + inner), to);
+          to += inner;
+        }
+      }
+      return [{ shape: out!.shape, data }];
+    },
+  }),
+  /** Repeats each pixel of an NCHW picture `scale` times in both directions. */
+  upsampleNearest: op<{ readonly scale: number }>({
+    infer: ([x], { scale }) => {
+      requireRank("upsampleNearest", x!, 4);
+      const [batch, channels] = x!.shape;
+      const [h, w] = [staticDim("upsampleNearest", x!.shape, 2), staticDim("upsampleNearest", x!.shape, 3)];
+      return [{ dtype: x!.dtype, shape: [batch!, channels!, h * scale, w * scale] }];
+    },
+    lower: (onnx, [x], { scale }) =>
+      onnx.node("Resize", [x!, "", onnx.constant(ndarray("f32", [4], Float32Array.of(1, 1, scale, scale)))], {
+        mode: "nearest",
+        nearest_mode: "floor",
+        coordinate_transformation_mode: "asymmetric",
+      }),
+    evaluate: ([x], { scale }, [out]) => {
+      const [, , height, width] = out!.shape;
+      const w = x!.shape[3]!;
+      const data = new Float64Array(sizeOf(out!.shape));
+      for (let i = 0; i < data.length; i++) {
+        const column = Math.floor((i % width!) / scale);
+        const row = Math.floor((Math.floor(i / width!) % height!) / scale);
+        const plane = Math.floor(i / (width! * height!));
+        data[i] = x!.data[(plane * x!.shape[2]! + row) * w + column]!;
+      }
+      return [{ shape: out!.shape, data }];
+    },
+  }),
+};

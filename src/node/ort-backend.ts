@@ -1,0 +1,225 @@
+/**
+ * ONNX Runtime in Node, in a worker thread, so that the event loop stays free while a model runs.
+ * One worker serves all sessions of a backend, one run at a time: ONNX Runtime spreads each run over the cores itself.
+ * Session options as measured in docs/engine.md: spinning stops between runs, so that sessions do not slow one another.
+ */
+import { availableParallelism } from "node:os";
+import { parse, relative } from "node:path";
+import { Worker } from "node:worker_threads";
+import {
+  type DType,
+  type LongCallOptions,
+  messageOf,
+  type NDArray,
+  throwIfAborted,
+  ToklipError,
+  type TypedArray,
+} from "../core/index.ts";
+import type { Device } from "../pipelines/model.ts";
+import {
+  type Backend,
+  compileProgram,
+  type Feeds,
+  type Fetches,
+  type Program,
+  type RunOptions,
+  type Session,
+  type SessionState,
+} from "../runtime/index.ts";
+
+/** ONNX Runtime's names of the dtypes that go in and out of our graphs. */
+const WIRE_TYPES: Partial<Record<DType, string>> = { f32: "float32", i32: "int32", i64: "int64", u8: "uint8", bool: "bool" };
+const DTYPE_OF_WIRE = new Map(Object.entries(WIRE_TYPES).map(([dtype, wire]) => [wire, dtype as DType]));
+
+interface Wire {
+  readonly type: string;
+  readonly data: TypedArray;
+  readonly dims: readonly number[];
+}
+
+interface Request {
+  readonly message: Record<string, unknown>;
+  readonly transfer: ArrayBuffer[];
+  resolve(result: unknown): void;
+  reject(error: unknown): void;
+}
+
+/** What ONNX Runtime says when memory runs out. */
+const OUT_OF_MEMORY = /bad_alloc|out of memory|failed to allocate/i;
+
+/** A worker thread that answers one request at a time, in order; requests that wait can be withdrawn. */
+class SessionWorker {
+  private readonly worker = new Worker(new URL("./session-worker.mjs", import.meta.url));
+  private readonly waiting: Request[] = [];
+  private active: Request | undefined;
+  private failure: ToklipError | undefined;
+
+  constructor() {
+    this.worker.unref();
+    this.worker.on("message", ({ result, error }: { result?: unknown; error?: string }) => {
+      const request = this.active;
+      this.active = undefined;
+      this.next();
+      if (error === undefined) request?.resolve(result);
+      else request?.reject(new ToklipError(OUT_OF_MEMORY.test(error) ? "OUT_OF_MEMORY" : "RUNTIME_FAILED", oneLine(error)));
+    });
+    this.worker.on("error", (error) => this.fail(new ToklipError("RUNTIME_FAILED", messageOf(error), { cause: error })));
+    this.worker.on("exit", () => this.fail(new ToklipError("DISPOSED", "the compute engine has been closed")));
+  }
+
+  /** Sends a request and waits for its answer. An abort rejects at once; an active request ends by itself. */
+  request(
+    message: Record<string, unknown>,
+    { transfer = [], signal }: { transfer?: ArrayBuffer[]; signal?: AbortSignal | undefined } = {},
+  ): Promise<unknown> {
+    if (this.failure) return Promise.reject(this.failure);
+    return new Promise((resolve, reject) => {
+      const settle = () => signal?.removeEventListener("abort", abort);
+      const request: Request = {
+        message,
+        transfer,
+        resolve: (result) => {
+          settle();
+          resolve(result);
+        },
+        reject: (error) => {
+          settle();
+          reject(error);
+        },
+      };
+      const abort = () => {
+        const place = this.waiting.indexOf(request);
+        if (place >= 0) this.waiting.splice(place, 1);
+        request.reject(new ToklipError("ABORTED", "stopped on request", { cause: signal?.reason }));
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      this.waiting.push(request);
+      this.next();
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.worker.terminate();
+  }
+
+  private next(): void {
+    if (this.active !== undefined) return;
+    this.active = this.waiting.shift();
+    // A thread with nothing to do must not keep the process alive; one at work must.
+    if (this.active === undefined) this.worker.unref();
+    else {
+      this.worker.ref();
+      this.worker.postMessage(this.active.message, this.active.transfer);
+    }
+  }
+
+  private fail(error: ToklipError): void {
+    this.failure ??= error;
+    for (const request of [this.active, ...this.waiting.splice(0)]) request?.reject(this.failure);
+    this.active = undefined;
+  }
+}
+
+function oneLine(text: string): string {
+  return text.replace(/\s*\n\s*/g, " ").trim();
+}
+
+function toWire({ dtype, shape, data }: NDArray): Wire {
+  const type = WIRE_TYPES[dtype];
+  if (type === undefined) throw new ToklipError("DTYPE_MISMATCH", `${dtype} arrays cannot be fed to a model`);
+  return { type, data: data.slice() as TypedArray, dims: shape };
+}
+
+function fromWire({ type, data, dims }: Wire): NDArray {
+  const dtype = DTYPE_OF_WIRE.get(type);
+  if (dtype === undefined) throw new ToklipError("RUNTIME_FAILED", `the engine returned an array of ${type}`);
+  return { dtype, shape: dims, data } as NDArray;
+}
+
+class OrtState implements SessionState {
+  private readonly worker: SessionWorker;
+  readonly id: number;
+
+  constructor(worker: SessionWorker, id: number) {
+    this.worker = worker;
+    this.id = id;
+  }
+
+  async dispose(): Promise<void> {
+    await this.worker.request({ kind: "releaseState", state: this.id });
+  }
+}
+
+class OrtSession implements Session {
+  private readonly worker: SessionWorker;
+  private readonly id: number;
+  private readonly nextId: () => number;
+  private disposed = false;
+
+  constructor(worker: SessionWorker, id: number, nextId: () => number) {
+    this.worker = worker;
+    this.id = id;
+    this.nextId = nextId;
+  }
+
+  async run(feeds: Feeds, { signal, state, writes = [] }: RunOptions = {}): Promise<Fetches> {
+    if (this.disposed) throw new ToklipError("DISPOSED", "this model has been disposed of");
+    throwIfAborted(signal, "run");
+    const wires = Object.fromEntries(Object.entries(feeds).map(([name, array]) => [name, toWire(array)]));
+    const transfer = Object.values(wires).map(({ data }) => data.buffer as ArrayBuffer);
+    const message = { kind: "run", session: this.id, feeds: wires, state: (state as OrtState | undefined)?.id, writes };
+    const fetched = (await this.worker.request(message, { transfer, signal })) as Record<string, Wire>;
+    return Object.fromEntries(Object.entries(fetched).map(([name, wire]) => [name, fromWire(wire)]));
+  }
+
+  async createState(shapes: Readonly<Record<string, readonly number[]>>): Promise<SessionState> {
+    const state = this.nextId();
+    await this.worker.request({ kind: "createState", state, shapes });
+    return new OrtState(this.worker, state);
+  }
+
+  async dispose(): Promise<void> {
+    if (this.disposed) return;
+    this.disposed = true;
+    await this.worker.request({ kind: "release", session: this.id });
+  }
+}
+
+export interface OrtBackendOptions {
+  readonly device?: Device;
+  /** Threads of one run. Default: the machine's cores. */
+  readonly threads?: number;
+}
+
+/** Makes a backend with a worker thread of its own. */
+export function createOrtBackend({ device = "cpu", threads = availableParallelism() }: OrtBackendOptions = {}): Backend {
+  const worker = new SessionWorker();
+  let count = 0;
+  const nextId = () => ++count;
+  // ONNX Runtime wants external data below one folder: the root of the file system holds them all.
+  const root = parse(process.cwd()).root;
+  const sessionOptions = {
+    executionProviders: device === "cpu" ? ["cpu"] : [device, "cpu"],
+    graphOptimizationLevel: "all",
+    intraOpNumThreads: threads,
+    logSeverityLevel: 3,
+    extra: { session: { force_spinning_stop: "1", model_external_initializers_file_folder_path: root } },
+  };
+  return {
+    async compile(program: Program, { signal, onProgress }: LongCallOptions = {}): Promise<Session> {
+      throwIfAborted(signal, program.name);
+      onProgress?.({ stage: "load", item: program.name, done: 0, total: 1, unit: "steps" });
+      const bytes = await compileProgram(program, (path) => relative(root, path));
+      const session = nextId();
+      try {
+        await worker.request({ kind: "create", session, bytes, options: sessionOptions }, { transfer: [bytes.buffer as ArrayBuffer], signal });
+      } catch (thrown) {
+        if (device === "cpu" || (thrown instanceof ToklipError && thrown.code === "ABORTED")) throw thrown;
+        throw new ToklipError("DEVICE_UNAVAILABLE", `${device}: ${messageOf(thrown)}`, { cause: thrown });
+      }
+      onProgress?.({ stage: "load", item: program.name, done: 1, total: 1, unit: "steps" });
+      return new OrtSession(worker, session, nextId);
+    },
+    dispose: () => worker.close(),
+  };
+}

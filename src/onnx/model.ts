@@ -1,0 +1,52 @@
+/** An ONNX model as plain data: what lowering makes and the writer serialises. Only what we use of the format. */
+import type { DType, NDArray } from "../core/index.ts";
+import type { AttributeValue, Shape } from "../graph/index.ts";
+
+export interface OnnxNode {
+  readonly name: string;
+  readonly opType: string;
+  /** "" for the standard operators. */
+  readonly domain: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly attributes: Readonly<Record<string, AttributeValue>>;
+}
+
+/** The bytes of a weight in a file beside the model. */
+export interface ExternalData {
+  readonly location: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface OnnxInitializer {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: Uint8Array | ExternalData;
+}
+
+export interface OnnxValue {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: Shape;
+}
+
+export interface OnnxModel {
+  readonly name: string;
+  readonly nodes: readonly OnnxNode[];
+  readonly initializers: readonly OnnxInitializer[];
+  readonly inputs: readonly OnnxValue[];
+  readonly outputs: readonly OnnxValue[];
+  /** Free text about the model: name and value. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Where the elements of a parameter come from when a graph becomes an ONNX model. */
+export type Placement =
+  /** Fed with every run, as training needs. */
+  | { readonly kind: "input" }
+  /** Written into the model. */
+  | { readonly kind: "embedded"; readonly value: NDArray }
+  /** Left in a file. The stored dtype may differ from the graph's: it is cast when the model loads. */
+  | { readonly kind: "external"; readonly dtype: DType; readonly data: ExternalData };

@@ -1,0 +1,3 @@
+/** `toklip/runtime`: compiling and running graphs. */
+export * from "./compile.ts";
+export * from "./session.ts";
