@@ -1,0 +1,36 @@
+/** Files that appear whole or not at all: interfaces only, the platform brings them in. */
+import type { ByteSink } from "../core/index.ts";
+
+/** A file in the making, under no name of its own until it is committed. */
+export interface AtomicSink extends ByteSink {
+  /** Says that all bytes are written, and waits until they are safe on disk. Writes after it are errors. */
+  finish(): Promise<void>;
+  /** Gives the file its name, replacing what has it now. Finishes it first where that was not done. */
+  commit(): Promise<void>;
+  /** Removes what was written. Does nothing after a commit. Never rejects. */
+  abort(): Promise<void>;
+}
+
+/** Starts the file that will be called `fileName` (a plain name, no folder). */
+export type OpenSink = (fileName: string) => Promise<AtomicSink>;
+
+/**
+ * Writes a group of files that appear together, in the order they were opened: none does when `write` fails.
+ * @param write gets a function that opens the next file of the group.
+ */
+export async function writeTogether<T>(openSink: OpenSink, write: (open: OpenSink) => Promise<T>): Promise<T> {
+  const sinks: AtomicSink[] = [];
+  try {
+    const result = await write(async (fileName) => {
+      const sink = await openSink(fileName);
+      sinks.push(sink);
+      return sink;
+    });
+    for (const sink of sinks) await sink.finish();
+    for (const sink of sinks) await sink.commit();
+    return result;
+  } catch (thrown) {
+    await Promise.all(sinks.map((sink) => sink.abort()));
+    throw thrown;
+  }
+}
