@@ -80,11 +80,11 @@ const handlers = {
   },
 };
 
-parentPort?.on("message", async ({ id, kind, ...message }) => {
+parentPort?.on("message", async ({ kind, ...message }) => {
   try {
     const { result, transfer } = await /** @type {any} */ (handlers[kind])(message);
-    parentPort?.postMessage({ id, result }, transfer);
+    parentPort?.postMessage({ result }, transfer);
   } catch (thrown) {
-    parentPort?.postMessage({ id, error: thrown instanceof Error ? thrown.message : String(thrown) });
+    parentPort?.postMessage({ error: thrown instanceof Error ? thrown.message : String(thrown) });
   }
 });

@@ -13,11 +13,14 @@ function take(input: Value, shape: readonly number[], strides: readonly number[]
   return { shape, data: Float64Array.from(offsets(shape, strides, start), (offset) => input.data[offset]!) };
 }
 
-/** A shape as ONNX takes it: constant with -1 for one unknown dimension, or put together at run time for several. */
-function onnxShape(onnx: Lowering, shape: Shape): string {
-  const unknown = shape.filter((dim) => !isStatic(dim)).length;
-  if (unknown <= 1) return onnx.constant(int64s(shape.map((dim) => (isStatic(dim) ? dim : -1))));
-  return onnx.node("Concat", shape.map((dim) => onnx.size(dim)), { axis: 0 })[0]!;
+/**
+ * A shape as ONNX takes it: constant, with 0 for a symbolic dimension that stays in its place and -1 for one other;
+ * put together at run time when there are more.
+ */
+function onnxShape(onnx: Lowering, from: Shape, to: Shape): string {
+  const constant = to.map((dim, i) => (isStatic(dim) ? dim : from[i] === dim ? 0 : -1));
+  if (constant.filter((dim) => dim === -1).length <= 1) return onnx.constant(int64s(constant));
+  return onnx.node("Concat", to.map((dim) => onnx.size(dim)), { axis: 0 })[0]!;
 }
 
 export const shapingOps = {
@@ -28,7 +31,7 @@ export const shapingOps = {
       }
       return [{ dtype: x!.dtype, shape }];
     },
-    lower: (onnx, [x], { shape }) => onnx.node("Reshape", [x!, onnxShape(onnx, shape)]),
+    lower: (onnx, [x], { shape }, { inputs }) => onnx.node("Reshape", [x!, onnxShape(onnx, inputs[0]!.shape, shape)]),
     evaluate: ([x], _, [out]) => [{ shape: out!.shape, data: x!.data }],
   }),
   transpose: op<{ readonly perm: readonly number[] }>({

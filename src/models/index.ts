@@ -1,0 +1,9 @@
+/** `toklip/models`: the models as graphs, their configurations, their checkpoints. */
+export * from "./checkpoint-names.ts";
+export * from "./config.ts";
+export * from "./pixel-encoder.ts";
+export * from "./text-encoder.ts";
+export * from "./token-encoder.ts";
+export * from "./toklip.ts";
+export * from "./vision-transformer.ts";
+export * as vq from "./vq.ts";

@@ -1,0 +1,117 @@
+/**
+ * TokLIP's token encoder (arXiv 2505.05422, section 3): image ids -> semantic token features and a pooled image feature.
+ * The normalised codebook row of each id goes through a mapping MLP, gets a position, and a causal ViT reads it.
+ *
+ * Parameter names are those of the released checkpoints below `visual.trunk`. There is no patch embedding. The causal
+ * mask is part of the model, although neither checkpoint nor configuration of the reference says so.
+ *
+ * Dim letters: B batch, N image tokens, T new tokens of a step, D width, A heads, d = D/A.
+ */
+import {
+  add,
+  concat,
+  div,
+  exp,
+  gather,
+  matmul,
+  maximum,
+  reduceMax,
+  reduceSum,
+  reshape,
+  sub,
+  type Tensor,
+} from "../graph/index.ts";
+import { activate, attentionScores, causalMask, linear, type Scope } from "../nn/index.ts";
+import type { TrunkConfig, VqConfig } from "./config.ts";
+import { addPositions, type Attend, attentionPool, gridOf, transformer, wholeSequence } from "./vision-transformer.ts";
+import { normalizedCodebook } from "./vq.ts";
+
+/** Ids i32 (B, N) -> codebook rows -> mapping MLP -> (B, N, D), without positions. */
+export function mapIds(scope: Scope, ids: Tensor, trunk: TrunkConfig, vq: VqConfig): Tensor {
+  const codes = gather(normalizedCodebook(scope.at("vq"), vq), ids); // (B, N) -> (B, N, embedDim)
+  const hidden = activate(linear(scope.at("vq_table"), codes, 4 * trunk.width), "gelu");
+  return linear(scope.at("vq_mapping"), hidden, trunk.width);
+}
+
+/** Ids i32 (B, N) -> token features (B, N, D); position t depends on ids <= t only. */
+export function tokenEncoder(scope: Scope, ids: Tensor, trunk: TrunkConfig, vq: VqConfig): Tensor {
+  const embedded = addPositions(scope, mapIds(scope, ids, trunk, vq));
+  const mask = trunk.causal ? causalMask(scope.graph, gridOf(trunk).tokens) : undefined;
+  return transformer(scope, embedded, trunk, wholeSequence(mask));
+}
+
+/** Token features (B, N, D) -> image features (B, D), not normalised. */
+export function poolTokens(scope: Scope, tokens: Tensor, trunk: TrunkConfig): Tensor {
+  return attentionPool(scope.at("attn_pool"), tokens, trunk);
+}
+
+/** The inputs and outputs of the incremental encoder, by name. */
+export const STEP = {
+  ids: "ids",
+  positions: "positions",
+  cacheMask: "cache_mask",
+  newMask: "new_mask",
+  features: "token_features",
+  newKeys: "new_keys",
+  newValues: "new_values",
+  keys: (block: number) => `keys.${block}`,
+  values: (block: number) => `values.${block}`,
+} as const;
+
+/**
+ * softmax([q k_old^T, q k_new^T] d^-0.5 + masks) [v_old; v_new] without joining old and new: both parts share one
+ * maximum and one sum. q, k_new, v_new (B, A, T, d); k_old, v_old (B, A, N, d) -> (B, A, T, d).
+ */
+function attendInParts(q: Tensor, old: Past, fresh: Past): Tensor {
+  const parts = [old, fresh].map(({ keys, values, mask }) => ({ values, scores: add(attentionScores(q, keys), mask) }));
+  const [first, second] = parts.map(({ scores }) => reduceMax(scores, [-1]));
+  const largest = maximum(first!, second!);
+  const weighted = parts.map(({ scores, values }) => {
+    const weights = exp(sub(scores, largest));
+    return { sum: reduceSum(weights, [-1]), mixed: matmul(weights, values) };
+  });
+  const [a, b] = weighted;
+  return div(add(a!.mixed, b!.mixed), add(a!.sum, b!.sum));
+}
+
+interface Past {
+  readonly keys: Tensor;
+  readonly values: Tensor;
+  /** Added to the scores: 0 where a key may be seen, -Infinity elsewhere. */
+  readonly mask: Tensor;
+}
+
+/**
+ * The encoder for the next T ids of B sequences, over keys and values kept from before.
+ *
+ * Inputs: `ids` i32 (B, T), `positions` i32 (T), `cache_mask` f32 (1, N) to add to the scores over the cache,
+ * `new_mask` f32 (T, T) for those over the new tokens, and for each block a cache of keys and one of values,
+ * f32 (B, A, N, d). Outputs: `token_features` (B, T, D), and `new_keys`, `new_values` f32 (depth, B, A, T, d) for the
+ * caller to store. The cache is only read: an output that holds all of it would be copied at each step.
+ */
+export function tokenEncoderStep(scope: Scope, trunk: TrunkConfig, vq: VqConfig): void {
+  const { graph } = scope;
+  const { tokens } = gridOf(trunk);
+  const { width, numHeads } = trunk;
+  const headWidth = width / numHeads;
+  const ids = graph.input(STEP.ids, "i32", ["B", "T"]);
+  const positions = graph.input(STEP.positions, "i32", ["T"]);
+  const cacheMask = graph.input(STEP.cacheMask, "f32", [1, tokens]);
+  const newMask = graph.input(STEP.newMask, "f32", ["T", "T"]);
+  const positionTable = reshape(scope.parameter("pos_embed", [1, tokens, width]), [tokens, width]);
+  const embedded = add(mapIds(scope, ids, trunk, vq), gather(positionTable, positions));
+  const newKeys: Tensor[] = [];
+  const newValues: Tensor[] = [];
+  const attentionOf = (block: number): Attend => {
+    const cache = (name: string) => graph.input(name, "f32", ["B", numHeads, tokens, headWidth]);
+    const old = { keys: cache(STEP.keys(block)), values: cache(STEP.values(block)), mask: cacheMask };
+    return (q, k, v) => {
+      newKeys.push(reshape(k, [1, ...k.shape]));
+      newValues.push(reshape(v, [1, ...v.shape]));
+      return attendInParts(q, old, { keys: k, values: v, mask: newMask });
+    };
+  };
+  graph.output(STEP.features, transformer(scope, embedded, trunk, attentionOf));
+  graph.output(STEP.newKeys, concat(newKeys, 0));
+  graph.output(STEP.newValues, concat(newValues, 0));
+}

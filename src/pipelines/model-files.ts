@@ -1,0 +1,104 @@
+/** Finds what belongs to a checkpoint: its configuration and its text tokenizer. */
+import { type ByteSource, messageOf, ToklipError } from "../core/index.ts";
+import type { Checkpoint } from "../files/checkpoint.ts";
+import { BUILT_IN_CONFIGS, builtInConfig, parameterShapes, parseConfig, type ToklipConfig } from "../models/index.ts";
+import type { Platform } from "./platform.ts";
+
+/** The metadata key under which our own files carry their configuration. */
+export const CONFIG_METADATA_KEY = "toklip_config";
+
+const LARGEST_JSON_BYTES = 200e6;
+const LARGEST_CONFIG_BYTES = 1e6;
+
+/** Reads a JSON file. @throws `code` when it is too large or not JSON. */
+export async function readJson(
+  source: ByteSource,
+  code: "CONFIG_INVALID" | "TOKENIZER_INVALID",
+  limit = LARGEST_JSON_BYTES,
+): Promise<unknown> {
+  if (source.byteLength > limit) {
+    throw new ToklipError(code, `${source.name}: ${source.byteLength} bytes are more than the ${limit} a JSON file may have`);
+  }
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(await source.read(0, source.byteLength)));
+  } catch (thrown) {
+    throw new ToklipError(code, `${source.name} is not JSON: ${messageOf(thrown)}`, { cause: thrown });
+  } finally {
+    await source.close?.();
+  }
+}
+
+function configInMetadata({ metadata, name }: Checkpoint): ToklipConfig | undefined {
+  const text = metadata[CONFIG_METADATA_KEY];
+  if (typeof text !== "string") return undefined;
+  try {
+    return parseConfig(JSON.parse(text), name);
+  } catch (thrown) {
+    throw new ToklipError("CONFIG_INVALID", `${name}: the configuration in the file: ${messageOf(thrown)}`, { cause: thrown });
+  }
+}
+
+/** The built-in configuration whose position embedding and codebook have the checkpoint's shapes. */
+function configByShape({ tensors }: Checkpoint): ToklipConfig | undefined {
+  const marks = ["visual.trunk.pos_embed", "visual.trunk.vq.quantize.embedding.weight", "visual.trunk.patch_embed.proj.weight"];
+  return Object.keys(BUILT_IN_CONFIGS)
+    .map(builtInConfig)
+    .find((config) => {
+      const shapes = parameterShapes(config);
+      return marks.every((name) => shapes.get(name)?.join() === tensors.get(name)?.shape.join());
+    });
+}
+
+/**
+ * The configuration of a checkpoint: the one asked for (a built-in name, a path, parsed JSON), the one in the file, the
+ * one beside it (`<name>.json`, `open_clip_config.json`, `config.json`), or the built-in one of its shapes.
+ * @throws CONFIG_UNKNOWN, CONFIG_INVALID
+ */
+export async function findConfig(
+  platform: Platform,
+  location: string,
+  checkpoint: Checkpoint,
+  asked: string | object | undefined,
+): Promise<ToklipConfig> {
+  if (typeof asked === "object") return parseConfig("model_cfg" in asked ? asked.model_cfg : asked);
+  if (asked !== undefined) return loadConfig(platform, asked);
+  const inside = configInMetadata(checkpoint);
+  if (inside) return inside;
+  const stem = location.replace(/\.[^./\\]*$/, "").replace(/^.*[/\\]/, "");
+  const beside = await platform.findFile([`${stem}.json`, "open_clip_config.json", "config.json"], location);
+  if (beside) return parseConfigFile(beside);
+  const known = configByShape(checkpoint);
+  if (known) return known;
+  throw new ToklipError("CONFIG_UNKNOWN", `${checkpoint.name}: no configuration is in it, beside it, or built in for its shapes`);
+}
+
+/**
+ * A configuration by built-in name or path.
+ * @throws CONFIG_UNKNOWN, CONFIG_INVALID
+ */
+export async function loadConfig(platform: Pick<Platform, "findFile">, nameOrPath: string): Promise<ToklipConfig> {
+  if (Object.hasOwn(BUILT_IN_CONFIGS, nameOrPath)) return builtInConfig(nameOrPath);
+  const file = await platform.findFile([nameOrPath], "");
+  return file ? parseConfigFile(file) : builtInConfig(nameOrPath);
+}
+
+async function parseConfigFile(file: ByteSource): Promise<ToklipConfig> {
+  const json = await readJson(file, "CONFIG_INVALID", LARGEST_CONFIG_BYTES);
+  const name = file.name.replace(/^.*[/\\]/, "").replace(/\.json$/, "");
+  // open_clip's hub files wrap the configuration.
+  const wrapped = typeof json === "object" && json !== null && "model_cfg" in json ? json.model_cfg : json;
+  return parseConfig(wrapped, name);
+}
+
+/**
+ * The `tokenizer.json` of a model: the one asked for, or the one beside the checkpoint.
+ * @throws TOKENIZER_INVALID when there is none.
+ */
+export async function findTokenizer(platform: Platform, location: string, asked: string | undefined): Promise<unknown> {
+  const file = await platform.findFile(asked === undefined ? ["tokenizer.json"] : [asked], location);
+  if (file === undefined) {
+    const where = asked ?? `tokenizer.json beside ${location}`;
+    throw new ToklipError("TOKENIZER_INVALID", `there is no ${where}, which turning text into ids needs`);
+  }
+  return readJson(file, "TOKENIZER_INVALID");
+}

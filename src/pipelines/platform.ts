@@ -1,0 +1,22 @@
+/** What a platform brings to the model: files, pictures, names of models, the compute engine. */
+import type { ByteSource, LongCallOptions } from "../core/index.ts";
+import type { Checkpoint } from "../files/checkpoint.ts";
+import type { Image } from "../image/image.ts";
+import type { Backend } from "../runtime/index.ts";
+import type { Device, ImageInput, PreprocessOptions } from "./model.ts";
+
+export interface BackendOptions {
+  readonly device: Device;
+  /** Threads of one run; the platform's default where it is undefined. */
+  readonly threads: number | undefined;
+}
+
+export interface Platform {
+  /** The place of a model's checkpoint: the path itself, or where a hub name lies in the cache (or is downloaded to). */
+  locate(source: string, options: LongCallOptions & { readonly download: boolean }): Promise<string>;
+  openCheckpoint(location: string): Promise<Checkpoint>;
+  /** The first of these files that is there, tried beside the checkpoint; with a path, just that file. */
+  findFile(names: readonly string[], besideCheckpoint: string): Promise<ByteSource | undefined>;
+  decodeImage(input: ImageInput, options: PreprocessOptions): Promise<Image>;
+  createBackend(options: BackendOptions): Backend;
+}

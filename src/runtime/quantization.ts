@@ -1,0 +1,119 @@
+/**
+ * 8-bit weights: a graph-to-graph pass that replaces linear layers, and the weights it needs. `linearBlock8` keeps one
+ * scale for each 128 inputs of a row, `linearRow8` one for a whole row; both are symmetric, scale = max|w| / 127.
+ */
+import { type NDArray, ndarray, toF32 } from "../core/index.ts";
+import { type Graph, type Node, rewriteGraph, type Tensor } from "../graph/index.ts";
+import type { Program, Weight } from "./session.ts";
+
+export const QUANTIZATION_BLOCK = 128;
+
+/** How a linear layer is quantised: its op, and the weights made from the original f32 (N, K). */
+type Scheme = "block" | "row";
+
+const SUFFIX = { weight: ".q8", scales: ".q8_scales" } as const;
+
+/** Rounds `values` to [-127, 127] steps of the scale that fits them, `offset` added; gives the scale. */
+function quantizeInto(values: Float32Array, out: Int8Array | Uint8Array, at: number, stride: number, offset: number): number {
+  let largest = 0;
+  for (const value of values) largest = Math.max(largest, Math.abs(value));
+  const scale = largest / 127;
+  const inverse = scale > 0 ? 1 / scale : 0;
+  for (let i = 0; i < values.length; i++) out[at + i * stride] = Math.round(values[i]! * inverse) + offset;
+  return scale;
+}
+
+/** f32 (N, K) -> u8 (N, K/block, block) around 128, and scales f32 (N, K/block). */
+export function quantizeBlocks(weight: NDArray<"f32">): { readonly weight: NDArray<"u8">; readonly scales: NDArray<"f32"> } {
+  const [n, k] = weight.shape as [number, number];
+  const blocks = Math.ceil(k / QUANTIZATION_BLOCK);
+  const quantized = ndarray("u8", [n, blocks, QUANTIZATION_BLOCK]);
+  quantized.data.fill(128);
+  const scales = ndarray("f32", [n, blocks]);
+  for (let row = 0; row < n; row++) {
+    for (let block = 0; block < blocks; block++) {
+      const start = block * QUANTIZATION_BLOCK;
+      const values = weight.data.subarray(row * k + start, row * k + Math.min(start + QUANTIZATION_BLOCK, k));
+      const at = (row * blocks + block) * QUANTIZATION_BLOCK;
+      scales.data[row * blocks + block] = quantizeInto(values, quantized.data, at, 1, 128);
+    }
+  }
+  return { weight: quantized, scales };
+}
+
+/** f32 (N, K) -> i8 (K, N), and scales f32 (N). */
+export function quantizeRows(weight: NDArray<"f32">): { readonly weight: NDArray<"i8">; readonly scales: NDArray<"f32"> } {
+  const [n, k] = weight.shape as [number, number];
+  const quantized = ndarray("i8", [k, n]);
+  const scales = ndarray("f32", [n]);
+  for (let row = 0; row < n; row++) {
+    scales.data[row] = quantizeInto(weight.data.subarray(row * k, (row + 1) * k), quantized.data, row, n, 0);
+  }
+  return { weight: quantized, scales };
+}
+
+/** The linear layer behind a node: a gemm of rows with a parameter as PyTorch stores it. */
+function linearParameter(node: Node): { readonly name: string; readonly shape: readonly number[] } | undefined {
+  if (node.kind !== "op" || node.op !== "gemm") return undefined;
+  const { transA, transB } = node.attrs as { transA: boolean; transB: boolean };
+  const weight = node.inputs[1]!;
+  if (transA || !transB || weight.node.kind !== "parameter") return undefined;
+  return { name: weight.node.name, shape: weight.shape as number[] };
+}
+
+function replaceLinear(graph: Graph, scheme: Scheme, name: string, shape: readonly number[], inputs: readonly Tensor[]) {
+  const [n, k] = shape as [number, number];
+  const [x, , bias] = inputs;
+  if (scheme === "block") {
+    const blocks = Math.ceil(k / QUANTIZATION_BLOCK);
+    const weight = graph.parameter(name + SUFFIX.weight, [n, blocks, QUANTIZATION_BLOCK], "u8");
+    const scales = graph.parameter(name + SUFFIX.scales, [n, blocks]);
+    return graph.apply("linearBlock8", [x!, weight, scales, ...(bias ? [bias] : [])], { block: QUANTIZATION_BLOCK, width: k });
+  }
+  const weight = graph.parameter(name + SUFFIX.weight, [k, n], "i8");
+  const scales = graph.parameter(name + SUFFIX.scales, [n]);
+  return graph.apply("linearRow8", [x!, weight, scales, bias ?? graph.constant(ndarray("f32", [n]))], {});
+}
+
+async function toArray(weight: Weight, read: (name: string) => Promise<NDArray>, name: string): Promise<NDArray<"f32">> {
+  const array = weight.kind === "array" ? weight.value : await read(name);
+  return { dtype: "f32", shape: array.shape, data: toF32(array.dtype, array.data) };
+}
+
+/**
+ * The program with its linear layers over 8-bit weights. Convolutions, norms and embeddings stay as they are.
+ * @param read reads an original weight into memory
+ * @param scheme which form each layer gets, by the name of its weight; undefined leaves it in fp32
+ */
+export function quantizeProgram(
+  program: Program,
+  read: (name: string) => Promise<NDArray>,
+  scheme: (name: string) => Scheme | undefined,
+): Program {
+  const graph = rewriteGraph(program.graph, (node, inputs, target) => {
+    const linear = linearParameter(node);
+    const chosen = linear && scheme(linear.name);
+    return chosen && replaceLinear(target, chosen, linear.name, linear.shape, inputs);
+  });
+  const pending = new Map<string, Promise<NDArray>>();
+  const quantize = async (name: string) => {
+    const original = await toArray(await program.weight(name), read, name);
+    return scheme(name) === "block" ? quantizeBlocks(original) : quantizeRows(original);
+  };
+  return {
+    name: program.name,
+    graph,
+    async weight(name) {
+      if (name.endsWith(SUFFIX.weight)) {
+        const { weight, scales } = await quantize(name.slice(0, -SUFFIX.weight.length));
+        pending.set(name.slice(0, -SUFFIX.weight.length), Promise.resolve(scales));
+        return { kind: "array", value: weight };
+      }
+      if (!name.endsWith(SUFFIX.scales)) return program.weight(name);
+      const base = name.slice(0, -SUFFIX.scales.length);
+      const scales = pending.get(base) ?? quantize(base).then((made) => made.scales);
+      pending.delete(base);
+      return { kind: "array", value: await scales };
+    },
+  };
+}
