@@ -1,6 +1,7 @@
 /** `toklip/models`: the models as graphs, their configurations, their checkpoints. */
 export * from "./checkpoint-names.ts";
 export * from "./config.ts";
+export * from "./initialization.ts";
 export * from "./pixel-encoder.ts";
 export * from "./text-encoder.ts";
 export * from "./token-encoder.ts";

@@ -77,7 +77,7 @@ function replaceLinear(graph: Graph, scheme: Scheme, name: string, shape: readon
 
 async function toArray(weight: Weight, read: (name: string) => Promise<NDArray>, name: string): Promise<NDArray<"f32">> {
   const array = weight.kind === "array" ? weight.value : await read(name);
-  return { dtype: "f32", shape: array.shape, data: toF32(array.dtype, array.data) };
+  return ndarray("f32", array.shape, toF32(array.dtype, array.data) as Float32Array<ArrayBuffer>);
 }
 
 /**
@@ -95,25 +95,23 @@ export function quantizeProgram(
     const chosen = linear && scheme(linear.name);
     return chosen && replaceLinear(target, chosen, linear.name, linear.shape, inputs);
   });
-  const pending = new Map<string, Promise<NDArray>>();
-  const quantize = async (name: string) => {
+  // The weight and the scales of a layer are asked for one after the other: remembering one layer is enough.
+  let latest: { readonly name: string; readonly made: ReturnType<typeof quantize> } | undefined;
+  const quantize = async (name: string): Promise<{ readonly weight: NDArray; readonly scales: NDArray }> => {
     const original = await toArray(await program.weight(name), read, name);
     return scheme(name) === "block" ? quantizeBlocks(original) : quantizeRows(original);
+  };
+  const part = async (name: string, key: keyof typeof SUFFIX): Promise<Weight> => {
+    const base = name.slice(0, -SUFFIX[key].length);
+    if (latest?.name !== base) latest = { name: base, made: quantize(base) };
+    return { kind: "array", value: (await latest.made)[key] };
   };
   return {
     name: program.name,
     graph,
-    async weight(name) {
-      if (name.endsWith(SUFFIX.weight)) {
-        const { weight, scales } = await quantize(name.slice(0, -SUFFIX.weight.length));
-        pending.set(name.slice(0, -SUFFIX.weight.length), Promise.resolve(scales));
-        return { kind: "array", value: weight };
-      }
-      if (!name.endsWith(SUFFIX.scales)) return program.weight(name);
-      const base = name.slice(0, -SUFFIX.scales.length);
-      const scales = pending.get(base) ?? quantize(base).then((made) => made.scales);
-      pending.delete(base);
-      return { kind: "array", value: await scales };
+    weight: (name) => {
+      const key = (["weight", "scales"] as const).find((candidate) => name.endsWith(SUFFIX[candidate]));
+      return key ? part(name, key) : program.weight(name);
     },
   };
 }
