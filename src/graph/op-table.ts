@@ -23,3 +23,8 @@ export type AttrsOf<K extends OpName> = (typeof OPS)[K] extends Op<infer A> ? A 
 export function opRow(name: OpName): Op<unknown> {
   return OPS[name] as Op<unknown>;
 }
+
+/** The names of all ops. */
+export function opNames(): OpName[] {
+  return Object.keys(OPS) as OpName[];
+}

@@ -28,7 +28,7 @@ import {
 } from "../runtime/index.ts";
 
 /** ONNX Runtime's names of the dtypes that go in and out of our graphs. */
-const WIRE_TYPES: Partial<Record<DType, string>> = { f32: "float32", i32: "int32", i64: "int64", u8: "uint8", bool: "bool" };
+const WIRE_TYPES: Partial<Record<DType, string>> = { f32: "float32", i32: "int32", i64: "int64", u8: "uint8", i8: "int8", bool: "bool" };
 const DTYPE_OF_WIRE = new Map(Object.entries(WIRE_TYPES).map(([dtype, wire]) => [wire, dtype as DType]));
 
 interface Wire {

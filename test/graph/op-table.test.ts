@@ -1,0 +1,187 @@
+// Every row of the op table: ONNX Runtime against the float64 interpreter, on random shapes with a symbolic batch.
+import { afterAll, describe, expect, test } from "vitest";
+import { allocate, type DType, type NDArray, Random, sizeOf, type TypedArray } from "../../src/core/index.ts";
+import * as g from "../../src/graph/index.ts";
+import { createOrtBackend } from "../../src/node/ort-backend.ts";
+import { maxDifference } from "../goldens.ts";
+
+interface Case {
+  /** Shapes of the operands; a leading "B" is symbolic. */
+  readonly shapes: readonly (readonly g.Dim[])[];
+  /** Dtype and range of each operand; f32 in [-2, 2) unless said. */
+  readonly operands?: readonly { readonly dtype: DType; readonly low?: number; readonly high?: number }[];
+  readonly build: (...inputs: g.Tensor[]) => g.Tensor | readonly g.Tensor[];
+  /** Rounding allowed, relative to the largest magnitude. */
+  readonly tolerance?: number;
+}
+
+const size = (random: Random, low = 1, high = 6) => low + random.integer(high - low + 1);
+const unary =
+  (build: (x: g.Tensor) => g.Tensor, low = -2, high = 2) =>
+  (r: Random): Case => ({ shapes: [["B", size(r), size(r)]], operands: [{ dtype: "f32", low, high }], build });
+const binary = (build: (a: g.Tensor, b: g.Tensor) => g.Tensor) => (r: Random): Case => {
+  const [n, m] = [size(r), size(r)];
+  const right = [["B", n, m], [n, 1], [m], [], [1, n, m]][r.integer(5)]!;
+  return { shapes: [["B", n, m], right], operands: [{ dtype: "f32" }, { dtype: "f32", low: 0.5 }], build };
+};
+const quantized = { dtype: "u8", low: 0, high: 256 } as const;
+
+const CASES: Record<g.OpName, (random: Random) => Case> = {
+  neg: unary(g.neg),
+  exp: unary(g.exp),
+  log: unary(g.log, 0.1, 5),
+  sqrt: unary(g.sqrt, 0, 5),
+  tanh: unary(g.tanh),
+  sigmoid: unary(g.sigmoid, -6, 6),
+  add: binary(g.add),
+  sub: binary(g.sub),
+  mul: binary(g.mul),
+  div: binary(g.div),
+  max: binary(g.maximum),
+  min: binary(g.minimum),
+  less: binary(g.less),
+  equal: (r) => ({
+    shapes: [["B", size(r)], ["B", 1]],
+    operands: [{ dtype: "i32", low: 0, high: 3 }, { dtype: "i32", low: 0, high: 3 }],
+    build: g.equal,
+  }),
+  gelu: (r) => ({ shapes: [["B", size(r, 2, 40)]], operands: [{ dtype: "f32", low: -5, high: 5 }], build: (x) => g.gelu(x, r.integer(2) ? "tanh" : "none") }),
+  cast: (r) => ({ shapes: [["B", size(r)]], operands: [{ dtype: "f32", low: -9, high: 9 }], build: (x) => g.cast(x, "i32") }),
+  where: (r) => {
+    const n = size(r);
+    return { shapes: [["B", n], [n], ["B", 1]], build: (c, a, b) => g.where(g.less(c, 0), a, b) };
+  },
+  reshape: (r) => {
+    const [n, m] = [size(r), size(r)];
+    return { shapes: [["B", n, m]], build: (x) => g.reshape(g.reshape(x, [g.dimProduct(["B", n]), m]), ["B", m * n]) };
+  },
+  transpose: (r) => ({ shapes: [["B", size(r), size(r), size(r)]], build: (x) => g.transpose(x, [[0, 2, 1, 3], [2, 0, 3, 1], [0, 1, 3, 2]][r.integer(3)]!) }),
+  expand: (r) => {
+    const [n, m] = [size(r), size(r)];
+    return { shapes: [["B", 1, m]], build: (x) => g.expand(x, ["B", n, m]) };
+  },
+  slice: (r) => ({ shapes: [["B", size(r, 3, 8), size(r)]], build: (x) => g.slice(x, 1, r.integer(2), 3, 1 + r.integer(2)) }),
+  split: (r) => {
+    const [a, b] = [size(r), size(r)];
+    return { shapes: [["B", a + b, size(r)]], build: (x) => g.split(x, 1, [a, b]) };
+  },
+  concat: (r) => {
+    const n = size(r);
+    return { shapes: [["B", size(r), n], ["B", size(r), n]], build: (a, b) => g.concat([a, b, a], 1) };
+  },
+  pad: (r) => ({ shapes: [["B", size(r), size(r)]], build: (x) => g.pad(x, [0, r.integer(3), 0], [0, 1, 2], 1.5) }),
+  gather: (r) => {
+    const n = size(r);
+    return { shapes: [[n, size(r)], ["B", size(r)]], operands: [{ dtype: "f32" }, { dtype: "i32", low: 0, high: n }], build: (x, i) => g.gather(x, i) };
+  },
+  upsampleNearest: (r) => ({ shapes: [["B", size(r), size(r), size(r)]], build: (x) => g.upsampleNearest(x, 2) }),
+  matmul: (r) => {
+    const k = size(r, 1, 9);
+    const left = r.integer(2) ? ["B", 3, size(r), k] : ["B", 1, size(r), k];
+    return { shapes: [left, r.integer(2) ? [3, k, size(r)] : [k, size(r)]], build: g.matmul };
+  },
+  gemm: (r) => {
+    const [k, n] = [size(r, 1, 9), size(r)];
+    const [transA, transB] = [r.integer(2) === 1, r.integer(2) === 1];
+    const bias = r.integer(2) ? [[n]] : [];
+    return { shapes: [transA ? [k, "B"] : ["B", k], transB ? [n, k] : [k, n], ...bias], build: (a, b, c) => g.gemm(a, b, c, { transA, transB }) };
+  },
+  conv2d: (r) => {
+    const groups = 1 + r.integer(2);
+    const kernel = size(r, 1, 3);
+    const [i, o] = [2 * size(r, 1, 3), 2 * size(r, 1, 3)];
+    const stride: [number, number] = [size(r, 1, 2), size(r, 1, 2)];
+    const pads: [number, number, number, number] = [r.integer(2), r.integer(2), r.integer(2), r.integer(2)];
+    const bias = r.integer(2) ? [[o]] : [];
+    return {
+      shapes: [["B", i, size(r, 4, 7), size(r, 4, 7)], [o, i / groups, kernel, kernel], ...bias],
+      build: (x, w, b) => g.conv2d(x, w, b, { stride, pads, groups }),
+    };
+  },
+  layerNorm: (r) => {
+    const n = size(r, 2, 9);
+    return { shapes: [["B", size(r), n], [n], [n]], build: (x, w, b) => g.layerNorm(x, w, b, 1e-6), tolerance: 1e-5 };
+  },
+  groupNorm: (r) => {
+    const [groups, per] = [size(r, 1, 4), size(r, 1, 3)];
+    return { shapes: [["B", groups * per, size(r, 2, 5), size(r, 2, 5)], [groups * per], [groups * per]], build: (x, w, b) => g.groupNorm(x, w, b, groups, 1e-6), tolerance: 1e-5 };
+  },
+  reduceSum: (r) => ({ shapes: [["B", size(r), size(r)]], build: (x) => g.reduceSum(x, [[1], [-1], [1, 2]][r.integer(3)]!) }),
+  reduceMean: (r) => ({ shapes: [["B", size(r), size(r)]], build: (x) => g.reduceMean(x, [[0], [-1], [1, 2]][r.integer(3)]!) }),
+  reduceMax: (r) => ({ shapes: [["B", size(r), size(r)]], build: (x) => g.reduceMax(x, [-1]) }),
+  softmax: (r) => ({ shapes: [["B", size(r), size(r)]], build: (x) => g.softmax(x, -1 - r.integer(2)) }),
+  // Few values, so that ties occur: the first must win.
+  argmax: (r) => ({ shapes: [["B", size(r), size(r, 2, 12)]], operands: [{ dtype: "i32", low: 0, high: 4 }], build: (x) => g.argmax(g.cast(x, "f32")) }),
+  linearBlock8: (r) => {
+    const [n, blocks] = [size(r, 2, 8), size(r, 1, 3)];
+    const width = blocks * 32;
+    return {
+      shapes: [["B", width], [n, blocks, 32], [n, blocks], [n]],
+      operands: [{ dtype: "f32" }, quantized, { dtype: "f32", low: 0.001, high: 0.02 }, { dtype: "f32" }],
+      build: (x, w, s, b) => x.graph.apply("linearBlock8", [x, w, s, b], { block: 32, width }),
+      // The kernel rounds activations to 8 bits a block; that is what it is for.
+      tolerance: 0.02,
+    };
+  },
+  linearRow8: (r) => {
+    const [n, k] = [size(r, 2, 8), size(r, 8, 40)];
+    return {
+      shapes: [["B", k], [k, n], [n], [n]],
+      operands: [{ dtype: "f32" }, { dtype: "i8", low: -127, high: 128 }, { dtype: "f32", low: 0.001, high: 0.02 }, { dtype: "f32" }],
+      build: (x, w, s, b) => x.graph.apply("linearRow8", [x, w, s, b], {}),
+      tolerance: 0.02,
+    };
+  },
+};
+
+function randomArray(random: Random, dtype: DType, shape: readonly number[], low = -2, high = 2): NDArray {
+  const data = allocate(dtype, sizeOf(shape)) as TypedArray;
+  const whole = dtype !== "f32";
+  for (let i = 0; i < data.length; i++) {
+    const value = low + random.uniform() * (high - low);
+    data[i] = (whole ? Math.floor(value) : value) as never;
+  }
+  return { dtype, shape, data } as NDArray;
+}
+
+describe("each op computes the same on ONNX Runtime and in float64", () => {
+  const backend = createOrtBackend({ threads: 1 });
+  afterAll(() => backend.dispose());
+
+  test.each(g.opNames())("%s", async (name) => {
+    for (let seed = 0; seed < 6; seed++) {
+      const random = new Random(seed + 1);
+      const { shapes, operands = [], build, tolerance = 2e-6 } = CASES[name](random);
+      const graph = new g.Graph();
+      const bindings = new Map([["B", 1 + random.integer(3)]]);
+      const feeds: Record<string, NDArray> = {};
+      const weights: Record<string, NDArray> = {};
+      const inputs = shapes.map((shape, i) => {
+        const { dtype = "f32" as DType, low, high } = operands[i] ?? {};
+        const array = randomArray(random, dtype, g.bindShape(shape, bindings), low, high);
+        // 8-bit operands are weights: their kernels want them at load time.
+        if (dtype === "u8" || dtype === "i8" || (name.startsWith("linear") && i > 0)) {
+          weights[`x${i}`] = array;
+          return graph.parameter(`x${i}`, array.shape, dtype);
+        }
+        feeds[`x${i}`] = array;
+        return graph.input(`x${i}`, dtype, shape);
+      });
+      const built = build(...inputs);
+      const results = "graph" in built ? [built] : built;
+      for (const [i, result] of results.entries()) graph.output(`y${i}`, result);
+      g.verifyGraph(graph);
+      const expected = g.interpretGraph(graph, feeds, (key) => weights[key]);
+      const session = await backend.compile({ name, graph, weight: async (key) => ({ kind: "array", value: weights[key]! }) });
+      const outputs = await session.run(feeds);
+      await session.dispose();
+      for (const [key, value] of expected) {
+        const got = outputs[key]!;
+        expect(got.shape, `${name} ${key} seed ${seed}`).toEqual(value.shape);
+        const largest = value.data.reduce((max, x) => Math.max(max, Math.abs(x)), 1);
+        const difference = maxDifference(got.data as Float32Array, value.data);
+        expect(difference / largest, `${name} ${key} seed ${seed}`).toBeLessThanOrEqual(tolerance);
+      }
+    }
+  });
+});
