@@ -23,6 +23,7 @@ export const ERROR_CODES = {
   IDS_GRID_MISMATCH: "use ids made at the model's image size",
   TOKENIZER_INVALID: "give a Hugging Face tokenizer.json (--tokenizer)",
   TOKENIZER_MISMATCH: "use the tokenizer that belongs to this model (--tokenizer)",
+  RESUME_MISMATCH: "use the model and options the run was begun with, or another output path",
   OFFLINE: "download while online, or leave offline mode",
   DOWNLOAD_FAILED: "check the name, the network and the access token, then run the command again to resume",
   CHECKSUM_MISMATCH: "run the command again: the damaged download was removed",
