@@ -121,4 +121,3 @@ export function flattenRows(x: Tensor): Tensor {
   const width = x.shape.at(-1)!;
   return x.shape.length === 2 ? x : reshape(x, [dimProduct(x.shape.slice(0, -1)), width]);
 }
-

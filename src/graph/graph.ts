@@ -50,7 +50,10 @@ export class Graph {
     const known = this.parameters.get(name);
     if (known !== undefined) {
       if (known.dtype === dtype && formatShape(known.shape) === formatShape(shape)) return known;
-      throw new ToklipError("GRAPH_INVALID", `parameter ${name} is ${formatShape(known.shape)} and ${formatShape(shape)}`);
+      throw new ToklipError(
+        "GRAPH_INVALID",
+        `parameter ${name} is ${formatShape(known.shape)} and ${formatShape(shape)}`,
+      );
     }
     const tensor = this.append({ kind: "parameter", name }, [{ dtype, shape }])[0]!;
     this.parameters.set(name, tensor);
@@ -109,7 +112,10 @@ export function bindInputs(graph: Graph, shapes: ReadonlyMap<string, readonly nu
       if (!isStatic(dim) && !dim.includes("*") && !bindings.has(dim)) bindings.set(dim, given[axis] ?? 0);
     });
     if (formatShape(bindShape(shape, bindings)) !== formatShape(given)) {
-      throw new ToklipError("SHAPE_MISMATCH", `input ${name}: expected ${formatShape(shape)}, got ${formatShape(given)}`);
+      throw new ToklipError(
+        "SHAPE_MISMATCH",
+        `input ${name}: expected ${formatShape(shape)}, got ${formatShape(given)}`,
+      );
     }
   }
   return bindings;

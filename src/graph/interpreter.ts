@@ -1,5 +1,5 @@
 /** Computes a graph in float64, slowly and plainly: the oracle of the tests. */
-import { allocate, type NDArray, type TypedArray, ToklipError } from "../core/index.ts";
+import { allocate, type NDArray, ToklipError, type TypedArray } from "../core/index.ts";
 import { bindShape } from "./dim.ts";
 import { bindInputs, type Graph, type Tensor } from "./graph.ts";
 import type { Value } from "./op.ts";

@@ -47,7 +47,11 @@ export interface Op<A> {
   /** Writes the op as ONNX nodes and gives the names of its outputs. */
   lower(onnx: Lowering, inputs: readonly string[], attrs: A, types: NodeTypes): readonly string[];
   /** Computes the op in float64. Every shape is bound. */
-  evaluate(inputs: readonly Value[], attrs: A, outputs: readonly { readonly shape: readonly number[]; readonly dtype: DType }[]): readonly Value[];
+  evaluate(
+    inputs: readonly Value[],
+    attrs: A,
+    outputs: readonly { readonly shape: readonly number[]; readonly dtype: DType }[],
+  ): readonly Value[];
 }
 
 /** The attributes of ops that have none. */

@@ -3,11 +3,7 @@ import { Graph, inputsOf, type Node, type Tensor } from "./graph.ts";
 import type { AttrsOf, OpName } from "./op-table.ts";
 
 /** Gives the replacement outputs of a node in the new graph, or undefined to copy it as it is. */
-export type Rule = (
-  node: Node,
-  inputs: readonly Tensor[],
-  graph: Graph,
-) => readonly Tensor[] | undefined;
+export type Rule = (node: Node, inputs: readonly Tensor[], graph: Graph) => readonly Tensor[] | undefined;
 
 /** The nodes that some output depends on. */
 function liveNodes(graph: Graph): Set<Node> {

@@ -19,7 +19,10 @@ interface Call {
 type Simplification = (call: Call, result: Tensor) => Tensor | Call | undefined;
 
 /** The call that made a tensor, if it was of this op. */
-function madeBy<K extends OpName>({ node }: Tensor, op: K): { readonly inputs: readonly Tensor[]; readonly attrs: AttrsOf<K> } | undefined {
+function madeBy<K extends OpName>(
+  { node }: Tensor,
+  op: K,
+): { readonly inputs: readonly Tensor[]; readonly attrs: AttrsOf<K> } | undefined {
   return node.kind === "op" && node.op === op ? { inputs: node.inputs, attrs: node.attrs as AttrsOf<K> } : undefined;
 }
 

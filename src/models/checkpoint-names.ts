@@ -5,7 +5,7 @@
 import { ToklipError } from "../core/index.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
 import type { ToklipConfig } from "./config.ts";
-import { imageGraphs, parameterShapes, PREFIXES } from "./toklip.ts";
+import { imageGraphs, PREFIXES, parameterShapes } from "./toklip.ts";
 
 /** Tensors that a checkpoint may hold and that no output depends on. */
 const UNUSED = [/^logit_(scale|bias)$/, /^visual\.trunk\.vq\.quantize\.codebook_used$/];
@@ -36,7 +36,8 @@ export function checkCheckpoint(checkpoint: Checkpoint, config: ToklipConfig, te
   }
   const missing = [...expected.keys()].filter((name) => !tensors.has(name));
   if (missing.length > 0) fail(`missing ${list(missing)}`);
-  const skipped = (name: string) => UNUSED.some((unused) => unused.test(name)) || (!textTower && name.startsWith("text."));
+  const skipped = (name: string) =>
+    UNUSED.some((unused) => unused.test(name)) || (!textTower && name.startsWith("text."));
   const unexpected = [...tensors.keys()].filter((name) => !expected.has(name) && !skipped(name));
   if (unexpected.length > 0) fail(`unexpected ${list(unexpected)}`);
 }

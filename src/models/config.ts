@@ -60,7 +60,11 @@ export interface ToklipConfig {
   readonly source: Readonly<Record<string, unknown>>;
 }
 
-const count = z.number().int().positive().max(1 << 20);
+const count = z
+  .number()
+  .int()
+  .positive()
+  .max(1 << 20);
 
 const vqSchema = z.object({
   type: z.literal("llamagen").default("llamagen"),
@@ -105,7 +109,9 @@ const configSchema = z.looseObject({
     pool_type: z.literal("last"),
     hf_tokenizer_name: z.string().optional(),
     norm_kwargs: z.looseObject({ eps: z.number().positive().default(1e-5) }).default({ eps: 1e-5 }),
-    act_kwargs: z.looseObject({ approximate: z.enum(["none", "tanh"]).default("none") }).default({ approximate: "none" }),
+    act_kwargs: z
+      .looseObject({ approximate: z.enum(["none", "tanh"]).default("none") })
+      .default({ approximate: "none" }),
   }),
 });
 
@@ -168,12 +174,14 @@ function checkConfig({ name, embedDim, trunk, vq, text }: ToklipConfig): void {
   const wrong = (message: string): never => {
     throw new ToklipError("CONFIG_INVALID", `${name}: ${message}`);
   };
-  if (trunk.width % trunk.numHeads !== 0) wrong(`vision width ${trunk.width} is not a multiple of ${trunk.numHeads} heads`);
+  if (trunk.width % trunk.numHeads !== 0)
+    wrong(`vision width ${trunk.width} is not a multiple of ${trunk.numHeads} heads`);
   if (text.width % text.numHeads !== 0) wrong(`text width ${text.width} is not a multiple of ${text.numHeads} heads`);
   if (trunk.imageSize % trunk.patchSize !== 0) {
     wrong(`image_size ${trunk.imageSize} is not a multiple of patch_size ${trunk.patchSize}`);
   }
-  if (trunk.width !== embedDim) wrong(`embed_dim ${embedDim} differs from the vision width ${trunk.width} (timm_proj none)`);
+  if (trunk.width !== embedDim)
+    wrong(`embed_dim ${embedDim} differs from the vision width ${trunk.width} (timm_proj none)`);
   if (trunk.causal !== (vq !== undefined)) wrong("vision_cfg.vq and trunk.causal belong together");
   if (vq !== undefined) {
     const stride = 2 ** (vq.chMult.length - 1);

@@ -23,7 +23,7 @@ import {
 } from "../graph/index.ts";
 import { activate, attentionScores, causalMask, linear, type Scope } from "../nn/index.ts";
 import type { TrunkConfig, VqConfig } from "./config.ts";
-import { addPositions, type Attend, attentionPool, gridOf, transformer, wholeSequence } from "./vision-transformer.ts";
+import { type Attend, addPositions, attentionPool, gridOf, transformer, wholeSequence } from "./vision-transformer.ts";
 import { normalizedCodebook } from "./vq.ts";
 
 /** Ids i32 (B, N) -> codebook rows -> mapping MLP -> (B, N, D), without positions. */

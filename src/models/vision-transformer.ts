@@ -33,7 +33,12 @@ export function transformerBlock(scope: Scope, x: Tensor, config: TrunkConfig, a
 }
 
 /** All blocks and the final norm: embedded (B, N, D) -> token features (B, N, D). */
-export function transformer(scope: Scope, embedded: Tensor, config: TrunkConfig, attentionOf: (block: number) => Attend): Tensor {
+export function transformer(
+  scope: Scope,
+  embedded: Tensor,
+  config: TrunkConfig,
+  attentionOf: (block: number) => Attend,
+): Tensor {
   let x = embedded;
   for (let i = 0; i < config.depth; i++) x = transformerBlock(scope.at(`blocks.${i}`), x, config, attentionOf(i));
   return layerNorm(scope.at("norm"), x, NORM_EPS);
@@ -61,4 +66,3 @@ export function attentionPool(scope: Scope, tokens: Tensor, config: TrunkConfig)
 export function addPositions(scope: Scope, x: Tensor): Tensor {
   return add(x, scope.parameter("pos_embed", [1, x.shape[1] as number, x.shape[2] as number]));
 }
-

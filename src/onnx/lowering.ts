@@ -1,6 +1,16 @@
 /** Graph -> ONNX nodes, by the lowering column of the op table. */
 import { bytesOf, type NDArray, ndarray, ToklipError } from "../core/index.ts";
-import { type AttributeValue, type Dim, dimSymbols, type Graph, isStatic, type Lowering, onnxDtype, opRow, type Tensor } from "../graph/index.ts";
+import {
+  type AttributeValue,
+  type Dim,
+  dimSymbols,
+  type Graph,
+  isStatic,
+  type Lowering,
+  onnxDtype,
+  opRow,
+  type Tensor,
+} from "../graph/index.ts";
 import type { OnnxInitializer, OnnxModel, OnnxNode, OnnxValue, Placement } from "./model.ts";
 
 class Builder implements Lowering {
@@ -34,7 +44,8 @@ class Builder implements Lowering {
     const { factor, symbols } = dimSymbols(dim);
     const sizes = symbols.map((symbol) => {
       const at = this.symbols.get(symbol);
-      if (at === undefined) throw new ToklipError("OP_UNSUPPORTED", `dimension ${dim}: no input has the size ${symbol}`);
+      if (at === undefined)
+        throw new ToklipError("OP_UNSUPPORTED", `dimension ${dim}: no input has the size ${symbol}`);
       return this.node("Shape", [at.input], { start: at.axis, end: at.axis + 1 })[0]!;
     });
     const known = this.constant(ndarray("i64", [1], BigInt64Array.of(BigInt(factor))));
@@ -86,7 +97,12 @@ export function lowerGraph(
       if (placement.kind === "input") feed(node.name, first!);
       else names.set(first!, builder.parameter(node.name, first!, placement));
     } else {
-      const results = opRow(node.op).lower(builder, node.inputs.map((input) => names.get(input)!), node.attrs, node);
+      const results = opRow(node.op).lower(
+        builder,
+        node.inputs.map((input) => names.get(input)!),
+        node.attrs,
+        node,
+      );
       node.outputs.forEach((output, i) => {
         names.set(output, results[i]!);
       });

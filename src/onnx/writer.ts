@@ -97,9 +97,15 @@ function value(writer: BinaryWriter, { name, dtype, shape }: OnnxValue): void {
  * @throws ARGUMENT_INVALID when embedded weights pass protobuf's 2 GiB.
  */
 export function writeOnnx(model: OnnxModel): Uint8Array {
-  const embedded = model.initializers.reduce((sum, { data }) => sum + (data instanceof Uint8Array ? data.length : 0), 0);
+  const embedded = model.initializers.reduce(
+    (sum, { data }) => sum + (data instanceof Uint8Array ? data.length : 0),
+    0,
+  );
   if (embedded > LARGEST_MESSAGE - 2 ** 24) {
-    throw new ToklipError("ARGUMENT_INVALID", `${model.name}: ${embedded} bytes of weights do not fit in one ONNX message`);
+    throw new ToklipError(
+      "ARGUMENT_INVALID",
+      `${model.name}: ${embedded} bytes of weights do not fit in one ONNX message`,
+    );
   }
   const writer = new BinaryWriter();
   integer(writer, 1, IR_VERSION);

@@ -8,7 +8,13 @@ export type Fetches = Record<string, NDArray>;
 /** A weight as a backend takes it: in memory, or in a file that the backend can read itself. */
 export type Weight =
   | { readonly kind: "array"; readonly value: NDArray }
-  | { readonly kind: "file"; readonly dtype: DType; readonly path: string; readonly offset: number; readonly length: number };
+  | {
+      readonly kind: "file";
+      readonly dtype: DType;
+      readonly path: string;
+      readonly offset: number;
+      readonly length: number;
+    };
 
 /** A graph and where its weights are. */
 export interface Program {

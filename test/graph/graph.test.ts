@@ -23,7 +23,10 @@ describe("dimensions", () => {
   test("a product bound is the product of what is bound", () => {
     fc.assert(
       fc.property(fc.array(fc.oneof(fc.integer({ min: 1, max: 9 }), fc.constantFrom("B", "T", "3*B"))), (dims) => {
-        const bindings = new Map([["B", 5], ["T", 7]]);
+        const bindings = new Map([
+          ["B", 5],
+          ["T", 7],
+        ]);
         const bound = g.bindShape(dims, bindings).reduce((product, dim) => product * dim, 1);
         expect(g.bindDim(g.dimProduct(dims), bindings)).toBe(bound);
       }),
@@ -102,7 +105,11 @@ describe("the simplifier", () => {
     expect(ops.toSorted()).toEqual(["add", "mul", "reshape", "transpose"]);
   });
   test("changes no result", () => {
-    const x = ndarray("f32", [2, 2, 3], Float32Array.from({ length: 12 }, (_, i) => i / 7));
+    const x = ndarray(
+      "f32",
+      [2, 2, 3],
+      Float32Array.from({ length: 12 }, (_, i) => i / 7),
+    );
     const [plain, simple] = [trace(), g.simplifyGraph(trace())].map((graph) => g.interpretGraph(graph, { x }));
     for (const name of ["y", "z"]) {
       expect(simple!.get(name)!.shape).toEqual(plain!.get(name)!.shape);

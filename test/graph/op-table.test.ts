@@ -19,11 +19,13 @@ const size = (random: Random, low = 1, high = 6) => low + random.integer(high - 
 const unary =
   (build: (x: g.Tensor) => g.Tensor, low = -2, high = 2) =>
   (r: Random): Case => ({ shapes: [["B", size(r), size(r)]], operands: [{ dtype: "f32", low, high }], build });
-const binary = (build: (a: g.Tensor, b: g.Tensor) => g.Tensor) => (r: Random): Case => {
-  const [n, m] = [size(r), size(r)];
-  const right = [["B", n, m], [n, 1], [m], [], [1, n, m]][r.integer(5)]!;
-  return { shapes: [["B", n, m], right], operands: [{ dtype: "f32" }, { dtype: "f32", low: 0.5 }], build };
-};
+const binary =
+  (build: (a: g.Tensor, b: g.Tensor) => g.Tensor) =>
+  (r: Random): Case => {
+    const [n, m] = [size(r), size(r)];
+    const right = [["B", n, m], [n, 1], [m], [], [1, n, m]][r.integer(5)]!;
+    return { shapes: [["B", n, m], right], operands: [{ dtype: "f32" }, { dtype: "f32", low: 0.5 }], build };
+  };
 const quantized = { dtype: "u8", low: 0, high: 256 } as const;
 
 const CASES: Record<g.OpName, (random: Random) => Case> = {
@@ -41,12 +43,26 @@ const CASES: Record<g.OpName, (random: Random) => Case> = {
   min: binary(g.minimum),
   less: binary(g.less),
   equal: (r) => ({
-    shapes: [["B", size(r)], ["B", 1]],
-    operands: [{ dtype: "i32", low: 0, high: 3 }, { dtype: "i32", low: 0, high: 3 }],
+    shapes: [
+      ["B", size(r)],
+      ["B", 1],
+    ],
+    operands: [
+      { dtype: "i32", low: 0, high: 3 },
+      { dtype: "i32", low: 0, high: 3 },
+    ],
     build: g.equal,
   }),
-  gelu: (r) => ({ shapes: [["B", size(r, 2, 40)]], operands: [{ dtype: "f32", low: -5, high: 5 }], build: (x) => g.gelu(x, r.integer(2) ? "tanh" : "none") }),
-  cast: (r) => ({ shapes: [["B", size(r)]], operands: [{ dtype: "f32", low: -9, high: 9 }], build: (x) => g.cast(x, "i32") }),
+  gelu: (r) => ({
+    shapes: [["B", size(r, 2, 40)]],
+    operands: [{ dtype: "f32", low: -5, high: 5 }],
+    build: (x) => g.gelu(x, r.integer(2) ? "tanh" : "none"),
+  }),
+  cast: (r) => ({
+    shapes: [["B", size(r)]],
+    operands: [{ dtype: "f32", low: -9, high: 9 }],
+    build: (x) => g.cast(x, "i32"),
+  }),
   where: (r) => {
     const n = size(r);
     return { shapes: [["B", n], [n], ["B", 1]], build: (c, a, b) => g.where(g.less(c, 0), a, b) };
@@ -55,24 +71,51 @@ const CASES: Record<g.OpName, (random: Random) => Case> = {
     const [n, m] = [size(r), size(r)];
     return { shapes: [["B", n, m]], build: (x) => g.reshape(g.reshape(x, [g.dimProduct(["B", n]), m]), ["B", m * n]) };
   },
-  transpose: (r) => ({ shapes: [["B", size(r), size(r), size(r)]], build: (x) => g.transpose(x, [[0, 2, 1, 3], [2, 0, 3, 1], [0, 1, 3, 2]][r.integer(3)]!) }),
+  transpose: (r) => ({
+    shapes: [["B", size(r), size(r), size(r)]],
+    build: (x) =>
+      g.transpose(
+        x,
+        [
+          [0, 2, 1, 3],
+          [2, 0, 3, 1],
+          [0, 1, 3, 2],
+        ][r.integer(3)]!,
+      ),
+  }),
   expand: (r) => {
     const [n, m] = [size(r), size(r)];
     return { shapes: [["B", 1, m]], build: (x) => g.expand(x, ["B", n, m]) };
   },
-  slice: (r) => ({ shapes: [["B", size(r, 3, 8), size(r)]], build: (x) => g.slice(x, 1, r.integer(2), 3, 1 + r.integer(2)) }),
+  slice: (r) => ({
+    shapes: [["B", size(r, 3, 8), size(r)]],
+    build: (x) => g.slice(x, 1, r.integer(2), 3, 1 + r.integer(2)),
+  }),
   split: (r) => {
     const [a, b] = [size(r), size(r)];
     return { shapes: [["B", a + b, size(r)]], build: (x) => g.split(x, 1, [a, b]) };
   },
   concat: (r) => {
     const n = size(r);
-    return { shapes: [["B", size(r), n], ["B", size(r), n]], build: (a, b) => g.concat([a, b, a], 1) };
+    return {
+      shapes: [
+        ["B", size(r), n],
+        ["B", size(r), n],
+      ],
+      build: (a, b) => g.concat([a, b, a], 1),
+    };
   },
   pad: (r) => ({ shapes: [["B", size(r), size(r)]], build: (x) => g.pad(x, [0, r.integer(3), 0], [0, 1, 2], 1.5) }),
   gather: (r) => {
     const n = size(r);
-    return { shapes: [[n, size(r)], ["B", size(r)]], operands: [{ dtype: "f32" }, { dtype: "i32", low: 0, high: n }], build: (x, i) => g.gather(x, i) };
+    return {
+      shapes: [
+        [n, size(r)],
+        ["B", size(r)],
+      ],
+      operands: [{ dtype: "f32" }, { dtype: "i32", low: 0, high: n }],
+      build: (x, i) => g.gather(x, i),
+    };
   },
   upsampleNearest: (r) => ({ shapes: [["B", size(r), size(r), size(r)]], build: (x) => g.upsampleNearest(x, 2) }),
   matmul: (r) => {
@@ -84,7 +127,10 @@ const CASES: Record<g.OpName, (random: Random) => Case> = {
     const [k, n] = [size(r, 1, 9), size(r)];
     const [transA, transB] = [r.integer(2) === 1, r.integer(2) === 1];
     const bias = r.integer(2) ? [[n]] : [];
-    return { shapes: [transA ? [k, "B"] : ["B", k], transB ? [n, k] : [k, n], ...bias], build: (a, b, c) => g.gemm(a, b, c, { transA, transB }) };
+    return {
+      shapes: [transA ? [k, "B"] : ["B", k], transB ? [n, k] : [k, n], ...bias],
+      build: (a, b, c) => g.gemm(a, b, c, { transA, transB }),
+    };
   },
   conv2d: (r) => {
     const groups = 1 + r.integer(2);
@@ -104,14 +150,28 @@ const CASES: Record<g.OpName, (random: Random) => Case> = {
   },
   groupNorm: (r) => {
     const [groups, per] = [size(r, 1, 4), size(r, 1, 3)];
-    return { shapes: [["B", groups * per, size(r, 2, 5), size(r, 2, 5)], [groups * per], [groups * per]], build: (x, w, b) => g.groupNorm(x, w, b, groups, 1e-6), tolerance: 1e-5 };
+    return {
+      shapes: [["B", groups * per, size(r, 2, 5), size(r, 2, 5)], [groups * per], [groups * per]],
+      build: (x, w, b) => g.groupNorm(x, w, b, groups, 1e-6),
+      tolerance: 1e-5,
+    };
   },
-  reduceSum: (r) => ({ shapes: [["B", size(r), size(r)]], build: (x) => g.reduceSum(x, [[1], [-1], [1, 2]][r.integer(3)]!) }),
-  reduceMean: (r) => ({ shapes: [["B", size(r), size(r)]], build: (x) => g.reduceMean(x, [[0], [-1], [1, 2]][r.integer(3)]!) }),
+  reduceSum: (r) => ({
+    shapes: [["B", size(r), size(r)]],
+    build: (x) => g.reduceSum(x, [[1], [-1], [1, 2]][r.integer(3)]!),
+  }),
+  reduceMean: (r) => ({
+    shapes: [["B", size(r), size(r)]],
+    build: (x) => g.reduceMean(x, [[0], [-1], [1, 2]][r.integer(3)]!),
+  }),
   reduceMax: (r) => ({ shapes: [["B", size(r), size(r)]], build: (x) => g.reduceMax(x, [-1]) }),
   softmax: (r) => ({ shapes: [["B", size(r), size(r)]], build: (x) => g.softmax(x, -1 - r.integer(2)) }),
   // Few values, so that ties occur: the first must win.
-  argmax: (r) => ({ shapes: [["B", size(r), size(r, 2, 12)]], operands: [{ dtype: "i32", low: 0, high: 4 }], build: (x) => g.argmax(g.cast(x, "f32")) }),
+  argmax: (r) => ({
+    shapes: [["B", size(r), size(r, 2, 12)]],
+    operands: [{ dtype: "i32", low: 0, high: 4 }],
+    build: (x) => g.argmax(g.cast(x, "f32")),
+  }),
   linearBlock8: (r) => {
     const [n, blocks] = [size(r, 2, 8), size(r, 1, 3)];
     const width = blocks * 32;
@@ -127,7 +187,12 @@ const CASES: Record<g.OpName, (random: Random) => Case> = {
     const [n, k] = [size(r, 2, 8), size(r, 8, 40)];
     return {
       shapes: [["B", k], [k, n], [n], [n]],
-      operands: [{ dtype: "f32" }, { dtype: "i8", low: -127, high: 128 }, { dtype: "f32", low: 0.001, high: 0.02 }, { dtype: "f32" }],
+      operands: [
+        { dtype: "f32" },
+        { dtype: "i8", low: -127, high: 128 },
+        { dtype: "f32", low: 0.001, high: 0.02 },
+        { dtype: "f32" },
+      ],
       build: (x, w, s, b) => x.graph.apply("linearRow8", [x, w, s, b], {}),
       tolerance: 0.02,
     };
@@ -172,7 +237,11 @@ describe("each op computes the same on ONNX Runtime and in float64", () => {
       for (const [i, result] of results.entries()) graph.output(`y${i}`, result);
       g.verifyGraph(graph);
       const expected = g.interpretGraph(graph, feeds, (key) => weights[key]);
-      const session = await backend.compile({ name, graph, weight: async (key) => ({ kind: "array", value: weights[key]! }) });
+      const session = await backend.compile({
+        name,
+        graph,
+        weight: async (key) => ({ kind: "array", value: weights[key]! }),
+      });
       const outputs = await session.run(feeds);
       await session.dispose();
       for (const [key, value] of expected) {

@@ -28,7 +28,12 @@ const before = (parameter: string) => (graph: Graph) => userOf(graph, parameter)
 /** The result of the layer of this weight, past the reshape that restores its leading axes. */
 const after = (parameter: string) => (graph: Graph) => {
   const user = userOf(graph, parameter);
-  const last = user.op === "gemm" ? graph.nodes.find((node): node is OpNode => node.kind === "op" && node.op === "reshape" && node.inputs[0] === user.outputs[0]) : undefined;
+  const last =
+    user.op === "gemm"
+      ? graph.nodes.find(
+          (node): node is OpNode => node.kind === "op" && node.op === "reshape" && node.inputs[0] === user.outputs[0],
+        )
+      : undefined;
   return (last ?? user).outputs[0]!;
 };
 
@@ -105,7 +110,10 @@ describe("the tiny TokLIP equals the reference", async () => {
       return { [inputName]: { dtype, shape: [batch, ...tail], data } as NDArray };
     }
 
-    async function compare(outputs: (stage: string) => { readonly length: number; [index: number]: number }, scale: number) {
+    async function compare(
+      outputs: (stage: string) => { readonly length: number; [index: number]: number },
+      scale: number,
+    ) {
       for (const stage of Object.keys(stages)) {
         const expected = ((await golden(stage)).data as Float32Array).subarray(0, outputs(stage).length);
         // The goldens' own rounding noise, measured against float64, is the yardstick; ids have none.

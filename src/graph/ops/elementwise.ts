@@ -63,7 +63,17 @@ const GELU = {
   tanh: (x: number) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
 };
 
-const ONNX_DTYPES: Partial<Record<DType, number>> = { f32: 1, u8: 2, i8: 3, i32: 6, i64: 7, bool: 9, f16: 10, f64: 11, bf16: 16 };
+const ONNX_DTYPES: Partial<Record<DType, number>> = {
+  f32: 1,
+  u8: 2,
+  i8: 3,
+  i32: 6,
+  i64: 7,
+  bool: 9,
+  f16: 10,
+  f64: 11,
+  bf16: 16,
+};
 
 /** The number ONNX gives a dtype. @throws OP_UNSUPPORTED for the few that ONNX Runtime's kernels do not take. */
 export function onnxDtype(dtype: DType): number {
@@ -112,7 +122,8 @@ export const elementwiseOps = {
       const [at, left, right] = [condition!, a!, b!].map(({ shape }) =>
         offsets(out!.shape, broadcastStrides(shape, out!.shape)),
       );
-      const pick = (offset: number, i: number) => (condition!.data[offset] ? a!.data[left![i]!]! : b!.data[right![i]!]!);
+      const pick = (offset: number, i: number) =>
+        condition!.data[offset] ? a!.data[left![i]!]! : b!.data[right![i]!]!;
       return [{ shape: out!.shape, data: Float64Array.from(at!, pick) }];
     },
   }),

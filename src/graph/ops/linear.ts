@@ -40,7 +40,14 @@ export interface Conv2dAttrs {
 }
 
 /** The input element under a kernel element, or -1 in the padding. */
-function convOffset(position: number, stride: number, tap: number, dilation: number, pad: number, size: number): number {
+function convOffset(
+  position: number,
+  stride: number,
+  tap: number,
+  dilation: number,
+  pad: number,
+  size: number,
+): number {
   const at = position * stride + tap * dilation - pad;
   return at >= 0 && at < size ? at : -1;
 }
@@ -80,7 +87,8 @@ export const linearOps = {
   matmul: op<NoAttrs>({
     infer: ([a, b]) => {
       const dtype = requireFloat("matmul", a!, b!);
-      if (a!.shape.length < 2 || b!.shape.length < 2 || a!.shape.at(-1) !== b!.shape.at(-2)) mismatch("matmul", a!.shape, b!.shape);
+      if (a!.shape.length < 2 || b!.shape.length < 2 || a!.shape.at(-1) !== b!.shape.at(-2))
+        mismatch("matmul", a!.shape, b!.shape);
       const lead = broadcastShapes(a!.shape.slice(0, -2), b!.shape.slice(0, -2));
       return [{ dtype, shape: [...lead, a!.shape.at(-2)!, b!.shape.at(-1)!] }];
     },
@@ -130,8 +138,12 @@ export const linearOps = {
       const dtype = requireFloat("conv2d", x!, weight!, ...(bias ? [bias] : []));
       requireRank("conv2d", x!, 4);
       requireRank("conv2d", weight!, 4);
-      const [outChannels, groupChannels] = [staticDim("conv2d", weight!.shape, 0), staticDim("conv2d", weight!.shape, 1)];
-      if (x!.shape[1] !== groupChannels * groups || outChannels % groups !== 0) mismatch("conv2d", x!.shape, weight!.shape);
+      const [outChannels, groupChannels] = [
+        staticDim("conv2d", weight!.shape, 0),
+        staticDim("conv2d", weight!.shape, 1),
+      ];
+      if (x!.shape[1] !== groupChannels * groups || outChannels % groups !== 0)
+        mismatch("conv2d", x!.shape, weight!.shape);
       if (bias) requireShape("conv2d", "bias", bias, [outChannels]);
       const spatial = [0, 1].map((i) => {
         const padded = staticDim("conv2d", x!.shape, 2 + i) + pads[i]! + pads[2 + i]!;

@@ -45,7 +45,8 @@ export const normalizationOps = {
     // InstanceNormalization over (B, groups, rest): the form that every provider of ONNX Runtime has a kernel for.
     lower: (onnx, [x, weight, bias], { groups, eps }, { inputs }) => {
       const [, channels, height, width] = inputs[0]!.shape as [unknown, number, number, number];
-      const ints = (...values: number[]) => onnx.constant(ndarray("i64", [values.length], BigInt64Array.from(values, BigInt)));
+      const ints = (...values: number[]) =>
+        onnx.constant(ndarray("i64", [values.length], BigInt64Array.from(values, BigInt)));
       const ones = onnx.constant(ndarray("f32", [groups], new Float32Array(groups).fill(1)));
       const zeros = onnx.constant(ndarray("f32", [groups], new Float32Array(groups)));
       const [grouped] = onnx.node("Reshape", [x!, ints(0, groups, -1)]);

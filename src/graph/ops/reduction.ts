@@ -31,7 +31,9 @@ function reduce(name: string, onnxType: string, combine: (values: Float64Array) 
       return [{ dtype, shape: x!.shape.map((dim, i) => (at.includes(i) ? 1 : dim)) }];
     },
     lower: (onnx, [x], { axes }) =>
-      onnx.node(onnxType, [x!, onnx.constant(ndarray("i64", [axes.length], BigInt64Array.from(axes, BigInt)))], { keepdims: 1 }),
+      onnx.node(onnxType, [x!, onnx.constant(ndarray("i64", [axes.length], BigInt64Array.from(axes, BigInt)))], {
+        keepdims: 1,
+      }),
     evaluate: ([x], { axes }) => [
       axes.reduce((value, axis) => reduceAxis(value, resolveAxis(axis, value.shape.length), combine), x!),
     ],

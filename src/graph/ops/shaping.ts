@@ -1,6 +1,6 @@
 /** Ops that move elements without changing them: reshape, transpose, slice, concat, pad, gather, upsample. */
 import { allocate, ndarray, sizeOf, ToklipError } from "../../core/index.ts";
-import { dimProduct, formatShape, isStatic, resolveAxis, sameShape, type Shape } from "../dim.ts";
+import { dimProduct, formatShape, isStatic, resolveAxis, type Shape, sameShape } from "../dim.ts";
 import { type Lowering, op, type Value } from "../op.ts";
 import { requireInteger, requireRank, requireSameDtype, staticDim } from "./checks.ts";
 import { aroundAxis, broadcastStrides, offsets, stridesOf } from "./indexing.ts";
@@ -20,14 +20,21 @@ function take(input: Value, shape: readonly number[], strides: readonly number[]
 function onnxShape(onnx: Lowering, from: Shape, to: Shape): string {
   const constant = to.map((dim, i) => (isStatic(dim) ? dim : from[i] === dim ? 0 : -1));
   if (constant.filter((dim) => dim === -1).length <= 1) return onnx.constant(int64s(constant));
-  return onnx.node("Concat", to.map((dim) => onnx.size(dim)), { axis: 0 })[0]!;
+  return onnx.node(
+    "Concat",
+    to.map((dim) => onnx.size(dim)),
+    { axis: 0 },
+  )[0]!;
 }
 
 export const shapingOps = {
   reshape: op<{ readonly shape: Shape }>({
     infer: ([x], { shape }) => {
       if (dimProduct(x!.shape) !== dimProduct(shape)) {
-        throw new ToklipError("SHAPE_MISMATCH", `reshape: ${formatShape(x!.shape)} has not the size of ${formatShape(shape)}`);
+        throw new ToklipError(
+          "SHAPE_MISMATCH",
+          `reshape: ${formatShape(x!.shape)} has not the size of ${formatShape(shape)}`,
+        );
       }
       return [{ dtype: x!.dtype, shape }];
     },
@@ -58,9 +65,13 @@ export const shapingOps = {
   expand: op<{ readonly shape: Shape }>({
     infer: ([x], { shape }) => {
       const lead = shape.length - x!.shape.length;
-      const fits = lead >= 0 && x!.shape.every((dim, i) => dim === shape[lead + i] || (dim === 1 && isStatic(shape[lead + i]!)));
+      const fits =
+        lead >= 0 && x!.shape.every((dim, i) => dim === shape[lead + i] || (dim === 1 && isStatic(shape[lead + i]!)));
       if (!fits || shape.slice(0, Math.max(lead, 0)).some((dim) => !isStatic(dim))) {
-        throw new ToklipError("SHAPE_MISMATCH", `expand: ${formatShape(x!.shape)} does not expand to ${formatShape(shape)}`);
+        throw new ToklipError(
+          "SHAPE_MISMATCH",
+          `expand: ${formatShape(x!.shape)} does not expand to ${formatShape(shape)}`,
+        );
       }
       return [{ dtype: x!.dtype, shape }];
     },
@@ -74,7 +85,10 @@ export const shapingOps = {
       const at = resolveAxis(axis, x!.shape.length);
       const size = staticDim("slice", x!.shape, at);
       if (!(0 <= start && start < end && end <= size && step >= 1)) {
-        throw new ToklipError("GRAPH_INVALID", `slice: [${start}, ${end}) step ${step} is not within axis ${axis} of ${formatShape(x!.shape)}`);
+        throw new ToklipError(
+          "GRAPH_INVALID",
+          `slice: [${start}, ${end}) step ${step} is not within axis ${axis} of ${formatShape(x!.shape)}`,
+        );
       }
       return [{ dtype: x!.dtype, shape: x!.shape.with(at, Math.ceil((end - start) / step)) }];
     },
@@ -92,7 +106,10 @@ export const shapingOps = {
       const at = resolveAxis(axis, x!.shape.length);
       const total = sizes.reduce((sum, size) => sum + size, 0);
       if (staticDim("split", x!.shape, at) !== total) {
-        throw new ToklipError("SHAPE_MISMATCH", `split: parts [${sizes}] do not fill axis ${axis} of ${formatShape(x!.shape)}`);
+        throw new ToklipError(
+          "SHAPE_MISMATCH",
+          `split: parts [${sizes}] do not fill axis ${axis} of ${formatShape(x!.shape)}`,
+        );
       }
       return sizes.map((size) => ({ dtype: x!.dtype, shape: x!.shape.with(at, size) }));
     },
@@ -116,7 +133,10 @@ export const shapingOps = {
       requireSameDtype("concat", ...inputs);
       for (const { shape } of inputs) {
         if (shape.length !== first.shape.length || !sameShape(shape.with(at, 0), first.shape.with(at, 0))) {
-          throw new ToklipError("SHAPE_MISMATCH", `concat: ${formatShape(shape)} does not continue ${formatShape(first.shape)} along axis ${axis}`);
+          throw new ToklipError(
+            "SHAPE_MISMATCH",
+            `concat: ${formatShape(shape)} does not continue ${formatShape(first.shape)} along axis ${axis}`,
+          );
         }
       }
       const total = inputs.reduce((sum, { shape }) => sum + staticDim("concat", shape, at), 0);
@@ -130,7 +150,8 @@ export const shapingOps = {
       let start = 0;
       for (const input of inputs) {
         const run = input.shape[at]! * inner;
-        for (let o = 0; o < outer; o++) data.set(input.data.subarray(o * run, (o + 1) * run), (o * total + start) * inner);
+        for (let o = 0; o < outer; o++)
+          data.set(input.data.subarray(o * run, (o + 1) * run), (o * total + start) * inner);
         start += input.shape[at]!;
       }
       return [{ shape: out!.shape, data }];
@@ -153,7 +174,11 @@ export const shapingOps = {
       const { dtype } = types.inputs[0]!;
       const fill = allocate(dtype, 1);
       fill[0] = (dtype === "i64" ? BigInt(value) : value) as never;
-      return onnx.node("Pad", [x!, onnx.constant(int64s([...before, ...after])), onnx.constant(ndarray(dtype, [], fill))]);
+      return onnx.node("Pad", [
+        x!,
+        onnx.constant(int64s([...before, ...after])),
+        onnx.constant(ndarray(dtype, [], fill)),
+      ]);
     },
     evaluate: ([x], { before, value }, [out]) => {
       const data = new Float64Array(sizeOf(out!.shape)).fill(value);
