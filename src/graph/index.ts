@@ -1,4 +1,5 @@
 /** `toklip/graph`: the tensor IR. */
+export * from "./cost.ts";
 export * from "./dim.ts";
 export * from "./functions.ts";
 export * from "./graph.ts";
