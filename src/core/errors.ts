@@ -9,6 +9,7 @@ export const ERROR_CODES = {
   SHAPE_MISMATCH: "pass an array of the expected shape",
   DTYPE_MISMATCH: "pass an array of the expected dtype",
   FILE_NOT_FOUND: "check the path",
+  FILE_READ_FAILED: "check that it is a file, that you may read it, and that its disk is well",
   FILE_CORRUPT: "the file is damaged or not what it claims to be: get a fresh copy",
   FILE_UNSUPPORTED: "convert the file to a supported format",
   FILE_EXISTS: "choose another output path, or remove what is there",

@@ -3,6 +3,7 @@
  * and how those bytes are read.
  */
 import { type ByteSource, DTYPES, type DType, type NDArray, ToklipError, viewBytes } from "../core/index.ts";
+import { quoted } from "./quoted.ts";
 import { checkCounts, elementCount, isDense, storagePlaces, storageSpan } from "./tensor-layout.ts";
 
 /** One tensor of a checkpoint: where its bytes are. */
@@ -35,7 +36,7 @@ const BITS = { 1: "u8", 2: "u16", 4: "i32", 8: "i64" } as const;
 
 /** The size of a tensor in bytes once it is dense. */
 export function tensorBytes(entry: Pick<TensorEntry, "name" | "dtype" | "shape">): number {
-  return elementCount(entry.shape, `tensor ${entry.name}: shape`) * DTYPES[entry.dtype].bytes;
+  return elementCount(entry.shape, `tensor ${quoted(entry.name)}: shape`) * DTYPES[entry.dtype].bytes;
 }
 
 /**
@@ -45,18 +46,24 @@ export function tensorBytes(entry: Pick<TensorEntry, "name" | "dtype" | "shape">
 export function checkEntry(entry: TensorEntry): void {
   const { name, shape, strides, offset, source } = entry;
   const where = `(${source.name})`;
-  checkCounts(shape, `tensor ${name}: shape ${where}`);
+  checkCounts(shape, `tensor ${quoted(name)}: shape ${where}`);
   const size = DTYPES[entry.dtype].bytes;
   const bytes = tensorBytes(entry);
-  if (strides !== undefined && checkCounts(strides, `tensor ${name}: strides ${where}`).length !== shape.length) {
-    throw new ToklipError("FILE_CORRUPT", `tensor ${name}: ${strides.length} strides for shape [${shape}] ${where}`);
+  if (
+    strides !== undefined &&
+    checkCounts(strides, `tensor ${quoted(name)}: strides ${where}`).length !== shape.length
+  ) {
+    throw new ToklipError(
+      "FILE_CORRUPT",
+      `tensor ${quoted(name)}: ${strides.length} strides for shape [${shape}] ${where}`,
+    );
   }
   const span = strides ? storageSpan(shape, strides) * size : bytes;
   // Zero strides let a few bytes claim any number of elements.
   if (!(offset >= 0 && offset + span <= source.byteLength && bytes <= source.byteLength)) {
     throw new ToklipError(
       "FILE_CORRUPT",
-      `tensor ${name}: ${entry.dtype} [${shape}] at offset ${offset} needs ${Math.max(span, bytes)} bytes, ` +
+      `tensor ${quoted(name)}: ${entry.dtype} [${shape}] at offset ${offset} needs ${Math.max(span, bytes)} bytes, ` +
         `which the file's ${source.byteLength} do not hold ${where}`,
     );
   }
@@ -146,6 +153,6 @@ function allocateBytes(length: number, name: string): Uint8Array {
   try {
     return new Uint8Array(length);
   } catch (cause) {
-    throw new ToklipError("OUT_OF_MEMORY", `tensor ${name}: ${length} bytes could not be allocated`, { cause });
+    throw new ToklipError("OUT_OF_MEMORY", `tensor ${quoted(name)}: ${length} bytes could not be allocated`, { cause });
   }
 }

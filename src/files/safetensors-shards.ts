@@ -7,6 +7,7 @@ import { type ByteSource, ToklipError } from "../core/index.ts";
 import { type AtomicSink, type OpenSink, writeTogether } from "./atomic-sink.ts";
 import type { Checkpoint, TensorEntry } from "./checkpoint.ts";
 import { inertRecord } from "./inert-record.ts";
+import { quoted } from "./quoted.ts";
 import { openSafetensors } from "./safetensors.ts";
 import { specBytes, type TensorData, type TensorSpec, writeSafetensors } from "./safetensors-writer.ts";
 import { type Json, parseJson } from "./strict-json.ts";
@@ -39,7 +40,10 @@ export async function openShardedSafetensors(indexSource: ByteSource, openSiblin
       shards.set(file, shard);
       const entry = shard.tensors.get(name);
       if (entry === undefined) {
-        throw new ToklipError("FILE_CORRUPT", `safetensors: ${file} lacks the tensor ${name} (${indexSource.name})`);
+        throw new ToklipError(
+          "FILE_CORRUPT",
+          `safetensors: ${file} lacks the tensor ${quoted(name)} (${indexSource.name})`,
+        );
       }
       tensors.set(name, entry);
     }
@@ -75,7 +79,7 @@ async function readIndex(source: ByteSource): Promise<Map<string, string>> {
   if (!(weightMap instanceof Map)) throw fault("expected an object with a weight_map");
   for (const file of weightMap.values()) {
     if (typeof file !== "string" || !isPlainFileName(file)) {
-      throw fault(`${JSON.stringify(file)} is not the plain name of a file beside it`);
+      throw fault(`${quoted(String(file))} is not the plain name of a file beside it`);
     }
   }
   return weightMap as Map<string, string>;
@@ -109,7 +113,10 @@ export async function writeShardedSafetensors(
 ): Promise<string[]> {
   const base = /^(.+)\.safetensors$/.exec(fileName)?.[1];
   if (base === undefined || !isPlainFileName(fileName)) {
-    throw new ToklipError("ARGUMENT_INVALID", `safetensors: expected a file name ending in .safetensors: ${fileName}`);
+    throw new ToklipError(
+      "ARGUMENT_INVALID",
+      `safetensors: expected a file name ending in .safetensors: ${quoted(fileName)}`,
+    );
   }
   if (!(shardBytes > 0)) throw new ToklipError("ARGUMENT_INVALID", `safetensors: shards of ${shardBytes} bytes`);
   const shards = planShards([...tensors], shardBytes);
@@ -133,7 +140,8 @@ function planShards(tensors: readonly TensorSpec[], shardBytes: number): TensorS
   const seen = new Set<string>();
   let held = 0;
   for (const tensor of tensors) {
-    if (seen.has(tensor.name)) throw new ToklipError("ARGUMENT_INVALID", `safetensors: ${tensor.name} comes twice`);
+    if (seen.has(tensor.name))
+      throw new ToklipError("ARGUMENT_INVALID", `safetensors: ${quoted(tensor.name)} comes twice`);
     seen.add(tensor.name);
     const bytes = specBytes(tensor);
     if (held > 0 && held + bytes > shardBytes) {

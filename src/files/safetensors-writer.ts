@@ -6,6 +6,7 @@
 import { type ByteSink, DTYPES, type DType, ToklipError } from "../core/index.ts";
 import { tensorBytes } from "./checkpoint.ts";
 import { inertRecord } from "./inert-record.ts";
+import { quoted } from "./quoted.ts";
 import { LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY, SAFETENSORS_DTYPES } from "./safetensors.ts";
 import { checkCounts } from "./tensor-layout.ts";
 
@@ -44,7 +45,7 @@ function encodeHeader(tensors: readonly TensorSpec[], metadata: Readonly<Record<
   let at = 0;
   for (const tensor of tensors) {
     if (tensor.name === METADATA_KEY || header.has(tensor.name)) {
-      throw new ToklipError("ARGUMENT_INVALID", `safetensors: the name ${JSON.stringify(tensor.name)} is taken`);
+      throw new ToklipError("ARGUMENT_INVALID", `safetensors: the name ${quoted(tensor.name)} is taken`);
     }
     const end = at + specBytes(tensor);
     const dtype = SAFETENSORS_DTYPES[tensor.dtype];
@@ -65,7 +66,7 @@ export function specBytes(tensor: TensorSpec): number {
   } catch (cause) {
     throw new ToklipError(
       "ARGUMENT_INVALID",
-      `safetensors: tensor ${tensor.name} cannot have shape [${tensor.shape}]`,
+      `safetensors: tensor ${quoted(tensor.name)} cannot have shape [${tensor.shape}]`,
       {
         cause,
       },
@@ -96,7 +97,7 @@ async function writeTensor(sink: ByteSink, tensor: TensorSpec, data: TensorData)
   if (written !== expected) {
     throw new ToklipError(
       "ARGUMENT_INVALID",
-      `safetensors: tensor ${tensor.name} needs ${expected} bytes, ${written > expected ? "more" : `only ${written}`} came`,
+      `safetensors: tensor ${quoted(tensor.name)} needs ${expected} bytes, ${written > expected ? "more" : `only ${written}`} came`,
     );
   }
 }

@@ -7,6 +7,7 @@
 import { type ByteSource, DTYPES, type DType, ToklipError } from "../core/index.ts";
 import { type Checkpoint, type TensorEntry, tensorBytes } from "./checkpoint.ts";
 import { inertRecord } from "./inert-record.ts";
+import { quoted } from "./quoted.ts";
 import { type Json, type JsonObject, parseJson } from "./strict-json.ts";
 import { checkCounts, elementCount } from "./tensor-layout.ts";
 import { decodeUtf8 } from "./utf8.ts";
@@ -96,14 +97,14 @@ function parseHeader(bytes: Uint8Array, file: string): JsonObject {
 }
 
 function parseEntry(name: string, info: Json, source: ByteSource, dataOffset: number): TensorEntry {
-  const what = `safetensors: tensor ${JSON.stringify(name)}`;
+  const what = `safetensors: tensor ${quoted(name)}`;
   const where = `(${source.name})`;
   if (!(info instanceof Map)) throw new ToklipError("FILE_CORRUPT", `${what} is not described by an object ${where}`);
   const dtype = DTYPE_OF.get(info.get("dtype"));
   if (dtype === undefined) {
     throw new ToklipError(
       "FILE_UNSUPPORTED",
-      `${what} has dtype ${JSON.stringify(info.get("dtype"))}, expected one of ${[...DTYPE_OF.keys()]} ${where}`,
+      `${what} has dtype ${quoted(String(info.get("dtype")))}, expected one of ${[...DTYPE_OF.keys()]} ${where}`,
     );
   }
   const shape = checkCounts(info.get("shape"), `${what}: shape ${where}`);
@@ -128,7 +129,7 @@ function checkContiguous(entries: readonly TensorEntry[], source: ByteSource, da
     if (entry.offset !== at) {
       throw new ToklipError(
         "FILE_CORRUPT",
-        `safetensors: tensor ${JSON.stringify(entry.name)} begins at offset ${entry.offset}, expected ${at}: ` +
+        `safetensors: tensor ${quoted(entry.name)} begins at offset ${entry.offset}, expected ${at}: ` +
           `${entry.offset > at ? "a hole" : "an overlap"} (${source.name})`,
       );
     }

@@ -4,6 +4,7 @@
  * meaning, and limits nesting.
  */
 import { ToklipError } from "../core/index.ts";
+import { quoted } from "./quoted.ts";
 
 /** A parsed value. Objects are maps in the order of the text. */
 export type Json = null | boolean | number | string | Json[] | JsonObject;
@@ -73,7 +74,7 @@ class JsonReader {
     this.members("}", () => {
       if (this.peek() !== '"') throw this.fault("expected a key");
       const key = this.string();
-      if (members.has(key)) throw this.fault(`the key ${JSON.stringify(key)} comes twice`);
+      if (members.has(key)) throw this.fault(`the key ${quoted(key)} comes twice`);
       this.take(":");
       members.set(key, this.value(depth));
     });
