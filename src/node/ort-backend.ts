@@ -11,9 +11,9 @@ import {
   type LongCallOptions,
   messageOf,
   type NDArray,
-  throwIfAborted,
   ToklipError,
   type TypedArray,
+  throwIfAborted,
 } from "../core/index.ts";
 import type { Device } from "../pipelines/model.ts";
 import {
@@ -28,7 +28,14 @@ import {
 } from "../runtime/index.ts";
 
 /** ONNX Runtime's names of the dtypes that go in and out of our graphs. */
-const WIRE_TYPES: Partial<Record<DType, string>> = { f32: "float32", i32: "int32", i64: "int64", u8: "uint8", i8: "int8", bool: "bool" };
+const WIRE_TYPES: Partial<Record<DType, string>> = {
+  f32: "float32",
+  i32: "int32",
+  i64: "int64",
+  u8: "uint8",
+  i8: "int8",
+  bool: "bool",
+};
 const DTYPE_OF_WIRE = new Map(Object.entries(WIRE_TYPES).map(([dtype, wire]) => [wire, dtype as DType]));
 
 interface Wire {
@@ -61,9 +68,14 @@ class SessionWorker {
       this.active = undefined;
       this.next();
       if (error === undefined) request?.resolve(result);
-      else request?.reject(new ToklipError(OUT_OF_MEMORY.test(error) ? "OUT_OF_MEMORY" : "RUNTIME_FAILED", oneLine(error)));
+      else
+        request?.reject(
+          new ToklipError(OUT_OF_MEMORY.test(error) ? "OUT_OF_MEMORY" : "RUNTIME_FAILED", oneLine(error)),
+        );
     });
-    this.worker.on("error", (error) => this.fail(new ToklipError("RUNTIME_FAILED", messageOf(error), { cause: error })));
+    this.worker.on("error", (error) =>
+      this.fail(new ToklipError("RUNTIME_FAILED", messageOf(error), { cause: error })),
+    );
     this.worker.on("exit", () => this.fail(new ToklipError("DISPOSED", "the compute engine has been closed")));
   }
 
@@ -192,7 +204,10 @@ export interface OrtBackendOptions {
 }
 
 /** Makes a backend with a worker thread of its own. */
-export function createOrtBackend({ device = "cpu", threads = availableParallelism() }: OrtBackendOptions = {}): Backend {
+export function createOrtBackend({
+  device = "cpu",
+  threads = availableParallelism(),
+}: OrtBackendOptions = {}): Backend {
   const worker = new SessionWorker();
   let count = 0;
   const nextId = () => ++count;
@@ -212,7 +227,10 @@ export function createOrtBackend({ device = "cpu", threads = availableParallelis
       const bytes = await compileProgram(program, (path) => relative(root, path));
       const session = nextId();
       try {
-        await worker.request({ kind: "create", session, bytes, options: sessionOptions }, { transfer: [bytes.buffer as ArrayBuffer], signal });
+        await worker.request(
+          { kind: "create", session, bytes, options: sessionOptions },
+          { transfer: [bytes.buffer as ArrayBuffer], signal },
+        );
       } catch (thrown) {
         if (device === "cpu" || (thrown instanceof ToklipError && thrown.code === "ABORTED")) throw thrown;
         throw new ToklipError("DEVICE_UNAVAILABLE", `${device}: ${messageOf(thrown)}`, { cause: thrown });

@@ -46,7 +46,12 @@ const handlers = {
     for (const [name, wire] of Object.entries(feeds)) inputs[name] = toTensor(wire);
     const outputs = await /** @type {ort.InferenceSession} */ (sessions.get(session)).run(inputs);
     for (const { output, arrays, axis, at } of writes) {
-      writeState(/** @type {ort.Tensor} */ (outputs[output]), arrays.map((/** @type {string} */ name) => held[name]), axis, at);
+      writeState(
+        /** @type {ort.Tensor} */ (outputs[output]),
+        arrays.map((/** @type {string} */ name) => held[name]),
+        axis,
+        at,
+      );
     }
     const kept = new Set(writes.map((/** @type {{ output: string }} */ write) => write.output));
     /** @type {Record<string, Wire>} */

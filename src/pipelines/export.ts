@@ -2,7 +2,16 @@
  * A model as ONNX files that any ONNX Runtime loads with no help of ours: one file a graph, weights beside it where they
  * pass what one protobuf message holds, and a manifest that says how to feed them.
  */
-import { type ByteSink, bytesOf, DTYPES, type LongCallOptions, sizeOf, throwIfAborted, toF32, viewBytes } from "../core/index.ts";
+import {
+  type ByteSink,
+  bytesOf,
+  DTYPES,
+  type LongCallOptions,
+  sizeOf,
+  throwIfAborted,
+  toF32,
+  viewBytes,
+} from "../core/index.ts";
 import { type OpenSink, writeTogether } from "../files/atomic-sink.ts";
 import { type Checkpoint, readTensor, streamTensor } from "../files/checkpoint.ts";
 import type { Graph } from "../graph/index.ts";
@@ -35,14 +44,24 @@ export interface ExportManifest {
   readonly format: "toklip-onnx";
   readonly version: 1;
   readonly config: unknown;
-  readonly preprocess: { readonly size: number; readonly resize: "shortest"; readonly interpolation: "bicubic"; readonly mean: number; readonly std: number; readonly layout: "NCHW RGB" };
+  readonly preprocess: {
+    readonly size: number;
+    readonly resize: "shortest";
+    readonly interpolation: "bicubic";
+    readonly mean: number;
+    readonly std: number;
+    readonly layout: "NCHW RGB";
+  };
   readonly ids?: { readonly grid: readonly [number, number]; readonly codebookSize: number };
   readonly text: { readonly contextLength: number; readonly vocabSize: number; readonly padId: 0 };
   readonly graphs: Readonly<Record<string, ExportedGraph>>;
 }
 
 function graphBytes(graph: Graph): number {
-  return [...graph.parameters.values()].reduce((sum, { shape }) => sum + sizeOf(shape as number[]) * DTYPES.f32.bytes, 0);
+  return [...graph.parameters.values()].reduce(
+    (sum, { shape }) => sum + sizeOf(shape as number[]) * DTYPES.f32.bytes,
+    0,
+  );
 }
 
 /** All weights of a graph in memory, as f32. */
@@ -50,13 +69,22 @@ async function embedded(graph: Graph, checkpoint: Checkpoint): Promise<Map<strin
   const placements = new Map<string, Placement>();
   for (const name of graph.parameters.keys()) {
     const { dtype, shape, data } = await readTensor(checkpoint.tensors.get(name)!);
-    placements.set(name, { kind: "embedded", value: { dtype: "f32", shape, data: toF32(dtype, data) as Float32Array<ArrayBuffer> } });
+    placements.set(name, {
+      kind: "embedded",
+      value: { dtype: "f32", shape, data: toF32(dtype, data) as Float32Array<ArrayBuffer> },
+    });
   }
   return placements;
 }
 
 /** Streams the weights of a graph into a file, as f32, each from a page boundary. */
-async function external(graph: Graph, checkpoint: Checkpoint, location: string, sink: ByteSink, { signal, onProgress }: LongCallOptions) {
+async function external(
+  graph: Graph,
+  checkpoint: Checkpoint,
+  location: string,
+  sink: ByteSink,
+  { signal, onProgress }: LongCallOptions,
+) {
   const placements = new Map<string, Placement>();
   const total = graphBytes(graph);
   let offset = 0;
@@ -118,7 +146,9 @@ export async function exportModel(
         parameters: graphBytes(graph) / DTYPES.f32.bytes,
       };
     }
-    await (await openNamed("manifest.json")).write(new TextEncoder().encode(`${JSON.stringify(manifestOf(config, graphs), null, 2)}\n`));
+    await (await openNamed("manifest.json")).write(
+      new TextEncoder().encode(`${JSON.stringify(manifestOf(config, graphs), null, 2)}\n`),
+    );
     return { files };
   });
 }
@@ -129,7 +159,14 @@ function manifestOf(config: ToklipConfig, graphs: Readonly<Record<string, Export
     format: "toklip-onnx",
     version: 1,
     config: config.source,
-    preprocess: { size: config.trunk.imageSize, resize: "shortest", interpolation: "bicubic", mean: 0.5, std: 0.5, layout: "NCHW RGB" },
+    preprocess: {
+      size: config.trunk.imageSize,
+      resize: "shortest",
+      interpolation: "bicubic",
+      mean: 0.5,
+      std: 0.5,
+      layout: "NCHW RGB",
+    },
     ...(config.vq && { ids: { grid: [side, side], codebookSize: config.vq.codebookSize } }),
     text: { contextLength: config.text.contextLength, vocabSize: config.text.vocabSize, padId: 0 },
     graphs,

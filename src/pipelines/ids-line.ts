@@ -4,6 +4,7 @@
  */
 import { messageOf, ToklipError } from "../core/index.ts";
 import type { ToklipConfig } from "../models/config.ts";
+import { gridOf } from "../models/vision-transformer.ts";
 
 /** The ids of one picture. */
 export interface IdsLine {
@@ -47,17 +48,12 @@ function isIntegers(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((n) => Number.isInteger(n) && n >= 0 && n <= 0x7fffffff);
 }
 
-/** The side of the (square) grid of ids a configuration makes. */
-export function gridSize({ trunk }: ToklipConfig): number {
-  return trunk.imageSize / trunk.patchSize;
-}
-
 /**
  * Checks that a model can read these ids.
  * @throws IDS_GRID_MISMATCH, IDS_OUT_OF_RANGE
  */
 export function checkIds({ grid, ids }: Pick<IdsLine, "grid" | "ids">, config: ToklipConfig, where: string): void {
-  const side = gridSize(config);
+  const { side } = gridOf(config.trunk);
   if (grid[0] !== side || grid[1] !== side) {
     const message = `${where}: a grid of ${grid[0]}x${grid[1]}, but ${config.name} has ${side}x${side}`;
     throw new ToklipError("IDS_GRID_MISMATCH", message);

@@ -2,7 +2,14 @@
 import { bytesOf, fromF32, type LongCallOptions, sizeOf, throwIfAborted } from "../core/index.ts";
 import type { AtomicSink } from "../files/atomic-sink.ts";
 import { type TensorSpec, writeSafetensors } from "../files/safetensors-writer.ts";
-import { type GraphName, imageGraphs, initialPieces, initialScalars, parameterShapes, type ToklipConfig } from "../models/index.ts";
+import {
+  type GraphName,
+  imageGraphs,
+  initialPieces,
+  initialScalars,
+  parameterShapes,
+  type ToklipConfig,
+} from "../models/index.ts";
 import { CONFIG_METADATA_KEY } from "./model-files.ts";
 
 export interface InitOptions extends LongCallOptions {

@@ -17,7 +17,10 @@ export async function readJson(
   limit = LARGEST_JSON_BYTES,
 ): Promise<unknown> {
   if (source.byteLength > limit) {
-    throw new ToklipError(code, `${source.name}: ${source.byteLength} bytes are more than the ${limit} a JSON file may have`);
+    throw new ToklipError(
+      code,
+      `${source.name}: ${source.byteLength} bytes are more than the ${limit} a JSON file may have`,
+    );
   }
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(await source.read(0, source.byteLength)));
@@ -34,13 +37,19 @@ function configInMetadata({ metadata, name }: Checkpoint): ToklipConfig | undefi
   try {
     return parseConfig(JSON.parse(text), name);
   } catch (thrown) {
-    throw new ToklipError("CONFIG_INVALID", `${name}: the configuration in the file: ${messageOf(thrown)}`, { cause: thrown });
+    throw new ToklipError("CONFIG_INVALID", `${name}: the configuration in the file: ${messageOf(thrown)}`, {
+      cause: thrown,
+    });
   }
 }
 
 /** The built-in configuration whose position embedding and codebook have the checkpoint's shapes. */
 function configByShape({ tensors }: Checkpoint): ToklipConfig | undefined {
-  const marks = ["visual.trunk.pos_embed", "visual.trunk.vq.quantize.embedding.weight", "visual.trunk.patch_embed.proj.weight"];
+  const marks = [
+    "visual.trunk.pos_embed",
+    "visual.trunk.vq.quantize.embedding.weight",
+    "visual.trunk.patch_embed.proj.weight",
+  ];
   return Object.keys(BUILT_IN_CONFIGS)
     .map(builtInConfig)
     .find((config) => {
@@ -69,7 +78,10 @@ export async function findConfig(
   if (beside) return parseConfigFile(beside);
   const known = configByShape(checkpoint);
   if (known) return known;
-  throw new ToklipError("CONFIG_UNKNOWN", `${checkpoint.name}: no configuration is in it, beside it, or built in for its shapes`);
+  throw new ToklipError(
+    "CONFIG_UNKNOWN",
+    `${checkpoint.name}: no configuration is in it, beside it, or built in for its shapes`,
+  );
 }
 
 /**

@@ -40,12 +40,19 @@ export async function startTokenStream(
         throw new ToklipError("SHAPE_MISMATCH", `step: expected ids (${batch}, k) with k >= 1, got [${ids.shape}]`);
       }
       if (position + length > tokens) {
-        throw new ToklipError("IDS_GRID_MISMATCH", `step: ${length} ids after position ${position} pass the grid's ${tokens}`);
+        throw new ToklipError(
+          "IDS_GRID_MISMATCH",
+          `step: ${length} ids after position ${position} pass the grid's ${tokens}`,
+        );
       }
       check(ids);
       const feeds = {
         [STEP.ids]: ids,
-        [STEP.positions]: ndarray("i32", [length], Int32Array.from({ length }, (_, i) => position + i)),
+        [STEP.positions]: ndarray(
+          "i32",
+          [length],
+          Int32Array.from({ length }, (_, i) => position + i),
+        ),
         [STEP.cacheMask]: maskOf(1, tokens, () => position),
         [STEP.newMask]: maskOf(length, length, (row) => row + 1),
       };

@@ -4,21 +4,28 @@
  *
  * Dim letters: B batch, N image tokens (N = h*w), T text length, D embedding width, H W pixels, h w grid.
  */
-import {
-  concatRows,
-  type LongCallOptions,
-  type NDArray,
-  ndarray,
-  throwIfAborted,
-  ToklipError,
-} from "../core/index.ts";
+import { concatRows, type LongCallOptions, type NDArray, ndarray, ToklipError, throwIfAborted } from "../core/index.ts";
 import { type Checkpoint, readTensor } from "../files/checkpoint.ts";
 import { preprocessImage } from "../image/preprocess.ts";
-import { checkCheckpoint, type GraphName, hasTextTower, NAMES, type ToklipConfig, traceGraph } from "../models/index.ts";
+import {
+  checkCheckpoint,
+  type GraphName,
+  hasTextTower,
+  NAMES,
+  type ToklipConfig,
+  traceGraph,
+} from "../models/index.ts";
 import { gridOf } from "../models/vision-transformer.ts";
-import { type Backend, checkpointWeights, type Feeds, type Program, quantizeProgram, type Session } from "../runtime/index.ts";
-import { TextTokenizer } from "../text/text-tokenizer.ts";
+import {
+  type Backend,
+  checkpointWeights,
+  type Feeds,
+  type Program,
+  quantizeProgram,
+  type Session,
+} from "../runtime/index.ts";
 import { resolveTemplates } from "../text/templates.ts";
+import { TextTokenizer } from "../text/text-tokenizer.ts";
 import { encodeLabels, type LabelFeatures, scoreLabels } from "./classify.ts";
 import type {
   ClassifyOptions,
@@ -77,7 +84,10 @@ export class PlatformTokLIP implements TokLIPModel {
     const { signal, onProgress, download = false, device = "cpu", threads } = options;
     throwIfAborted(signal, "load");
     if (options.precision !== undefined && !Object.hasOwn(SCHEMES, options.precision)) {
-      throw new ToklipError("ARGUMENT_INVALID", `precision "${options.precision}": expected ${Object.keys(SCHEMES).join(", ")}`);
+      throw new ToklipError(
+        "ARGUMENT_INVALID",
+        `precision "${options.precision}": expected ${Object.keys(SCHEMES).join(", ")}`,
+      );
     }
     const location = await platform.locate(source, { signal, onProgress, download });
     const checkpoint = await platform.openCheckpoint(location);
@@ -91,7 +101,10 @@ export class PlatformTokLIP implements TokLIPModel {
     }
   }
 
-  async preprocess(images: ImageInput | readonly ImageInput[], options: PreprocessOptions = {}): Promise<NDArray<"f32">> {
+  async preprocess(
+    images: ImageInput | readonly ImageInput[],
+    options: PreprocessOptions = {},
+  ): Promise<NDArray<"f32">> {
     const list = Array.isArray(images) ? (images as readonly ImageInput[]) : [images as ImageInput];
     if (list.length === 0) throw new ToklipError("ARGUMENT_INVALID", "preprocess: no images given");
     const size = this.config.trunk.imageSize;
@@ -102,7 +115,11 @@ export class PlatformTokLIP implements TokLIPModel {
       for (let i = next++; i < list.length; i = next++) {
         throwIfAborted(options.signal, "preprocess");
         const image = await this.parts.platform.decodeImage(list[i]!, options);
-        preprocessImage(image, { size, resize, ...(background && { background }) }, pixels.data.subarray(i * 3 * size * size));
+        preprocessImage(
+          image,
+          { size, resize, ...(background && { background }) },
+          pixels.data.subarray(i * 3 * size * size),
+        );
         options.onProgress?.({ stage: "preprocess", done: i + 1, total: list.length, unit: "images" });
       }
     };
@@ -247,14 +264,25 @@ export class PlatformTokLIP implements TokLIPModel {
 
   private requireVq(call: string): void {
     if (this.config.vq === undefined) {
-      throw new ToklipError("ARGUMENT_INVALID", `${call}: ${this.config.name} is a pixel model, which has no image ids`);
+      throw new ToklipError(
+        "ARGUMENT_INVALID",
+        `${call}: ${this.config.name} is a pixel model, which has no image ids`,
+      );
     }
   }
 
   private checkPixels({ shape, dtype }: NDArray): void {
     const { imageSize } = this.config.trunk;
-    if (dtype !== "f32" || shape.length !== 4 || shape[0]! < 1 || shape.slice(1).join() !== `3,${imageSize},${imageSize}`) {
-      throw new ToklipError("SHAPE_MISMATCH", `pixels: expected f32 (B, 3, ${imageSize}, ${imageSize}), got ${dtype} [${shape}]`);
+    if (
+      dtype !== "f32" ||
+      shape.length !== 4 ||
+      shape[0]! < 1 ||
+      shape.slice(1).join() !== `3,${imageSize},${imageSize}`
+    ) {
+      throw new ToklipError(
+        "SHAPE_MISMATCH",
+        `pixels: expected f32 (B, 3, ${imageSize}, ${imageSize}), got ${dtype} [${shape}]`,
+      );
     }
   }
 

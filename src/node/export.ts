@@ -1,0 +1,54 @@
+/** `export` in Node: a checkpoint -> ONNX files in a folder. */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { type LongCallOptions, messageOf, ToklipError } from "../core/index.ts";
+import { checkCheckpoint, type GraphName, GRAPHS, hasTextTower } from "../models/index.ts";
+import { exportModel } from "../pipelines/export.ts";
+import { findConfig } from "../pipelines/model-files.ts";
+import { openAtomicFile } from "./atomic-file.ts";
+import { nodePlatform } from "./platform.ts";
+
+export interface ExportFilesOptions extends LongCallOptions {
+  /** The folder to write to; made if it is not there. */
+  readonly out: string;
+  readonly config?: string | object;
+  /** Graphs to write, such as "vq_encoder". Default: all that the checkpoint has. */
+  readonly parts?: readonly string[];
+}
+
+function isGraphName(name: string): name is GraphName {
+  return Object.hasOwn(GRAPHS, name);
+}
+
+/**
+ * Writes a model as ONNX files with a manifest.
+ * @throws ARGUMENT_INVALID, FILE_NOT_FOUND, CHECKPOINT_MISMATCH, CONFIG_UNKNOWN, FILE_WRITE_FAILED, ABORTED
+ */
+export async function exportOnnx(
+  source: string,
+  { out, config, parts, signal, onProgress }: ExportFilesOptions,
+): Promise<{ files: string[] }> {
+  const unknown = parts?.find((name) => !isGraphName(name));
+  if (unknown !== undefined) {
+    throw new ToklipError("ARGUMENT_INVALID", `part "${unknown}": expected ${Object.keys(GRAPHS).join(", ")}`);
+  }
+  const location = await nodePlatform.locate(source, { download: false, signal });
+  const checkpoint = await nodePlatform.openCheckpoint(location);
+  try {
+    const found = await findConfig(nodePlatform, location, checkpoint, config);
+    checkCheckpoint(checkpoint, found, hasTextTower(checkpoint));
+    await mkdir(out, { recursive: true }).catch((thrown) => {
+      throw new ToklipError("FILE_WRITE_FAILED", `${out}: ${messageOf(thrown)}`, { cause: thrown });
+    });
+    const openSink = (file: string) => openAtomicFile(join(out, file));
+    const { files } = await exportModel(checkpoint, found, {
+      openSink,
+      signal,
+      onProgress,
+      ...(parts && { parts: parts.filter(isGraphName) }),
+    });
+    return { files: files.map((file) => join(out, file)) };
+  } finally {
+    await checkpoint.close();
+  }
+}
