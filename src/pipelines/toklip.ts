@@ -6,6 +6,7 @@
  */
 import { concatRows, type LongCallOptions, type NDArray, ndarray, ToklipError, throwIfAborted } from "../core/index.ts";
 import { type Checkpoint, readTensor } from "../files/checkpoint.ts";
+import { writePixels } from "../image/pixels.ts";
 import { preprocessImage } from "../image/preprocess.ts";
 import {
   checkCheckpoint,
@@ -115,11 +116,7 @@ export class PlatformTokLIP implements TokLIPModel {
       for (let i = next++; i < list.length; i = next++) {
         throwIfAborted(options.signal, "preprocess");
         const image = await this.parts.platform.decodeImage(list[i]!, options);
-        preprocessImage(
-          image,
-          { size, resize, ...(background && { background }) },
-          pixels.data.subarray(i * 3 * size * size),
-        );
+        writePixels(preprocessImage(image, { size, resize, ...(background && { background }) }), pixels, i);
         options.onProgress?.({ stage: "preprocess", done: i + 1, total: list.length, unit: "images" });
       }
     };
