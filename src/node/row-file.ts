@@ -5,10 +5,12 @@
  * Memory is bounded by what is appended at once; the disk holds the rows twice while the file is put together.
  */
 import { createReadStream } from "node:fs";
-import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, mkdir, open, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { type ByteSink, bytesOf, messageOf, sizeOf, ToklipError } from "../core/index.ts";
+import { writeNpy } from "../files/npy.ts";
 import { type TensorSpec, writeSafetensors } from "../files/safetensors-writer.ts";
+import { openAtomicFile } from "./atomic-file.ts";
 
 /** One tensor of the file: f32 `(rows, ...rowShape)`. */
 export interface RowTensor {
@@ -50,7 +52,7 @@ const FORMATS: Readonly<Record<string, PutTogether>> = {
     return writeSafetensors(sink, tensors, (name) => bytesOfPart(parts, name), { ...metadata, ...(fits && { files }) });
   },
   ".npy": async (sink, [tensor], [part]) => {
-    await sink.write(npyHeader(tensor!.shape));
+    await writeNpy(sink, { dtype: "f32", shape: tensor!.shape, data: new Float32Array(0) }); // the header alone
     for await (const bytes of createReadStream(part!.path)) await sink.write(bytes as Uint8Array);
   },
 };
@@ -60,15 +62,6 @@ const LARGEST_NAMES = 90e6;
 
 function bytesOfPart(parts: readonly Part[], name: string): AsyncIterable<Uint8Array> {
   return createReadStream(parts.find(({ tensor }) => tensor.name === name)!.path, { highWaterMark: 1 << 20 });
-}
-
-/** The header of a .npy file of version 1.0: little-endian f32, row-major. */
-function npyHeader(shape: readonly number[]): Uint8Array {
-  const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(", ")})`;
-  const text = `{'descr': '<f4', 'fortran_order': False, 'shape': ${tuple}, }`;
-  const length = Math.ceil((10 + text.length + 1) / 64) * 64 - 10;
-  const fixed = Uint8Array.of(0x93, ...Buffer.from("NUMPY"), 1, 0, length & 0xff, length >> 8);
-  return Buffer.concat([fixed, Buffer.from(`${text.padEnd(length - 1)}\n`)]);
 }
 
 /**
@@ -139,17 +132,15 @@ export class RowFile {
       dtype: "f32" as const,
       shape: [this.count, ...tensor.rowShape],
     }));
-    const temporary = path.join(partsOf(this.path), "whole");
     await writing(this.path, async () => {
-      const handle = await open(temporary, "w");
+      const sink = await openAtomicFile(this.path);
       try {
-        const sink: ByteSink = { write: (bytes) => handle.appendFile(bytes) };
         await FORMATS[path.extname(this.path).toLowerCase()]!(sink, specs, this.parts, end);
-        await handle.sync();
-      } finally {
-        await handle.close();
+        await sink.commit();
+      } catch (error) {
+        await sink.abort();
+        throw error;
       }
-      await rename(temporary, this.path);
       await RowFile.discard(this.path);
     });
   }

@@ -1,0 +1,110 @@
+/** `toklip classify`: the labels that fit pictures best, zero-shot. */
+import { readFile } from "node:fs/promises";
+import { type Command, Option } from "commander";
+import { messageOf, ToklipError } from "../core/index.ts";
+import { resolveImageInputs } from "../node/image-files.ts";
+import { classifyImages, encodeLabels } from "../pipelines/classify.ts";
+import type { LabelScore } from "../pipelines/model.ts";
+import { resolveTemplates } from "../text/templates.ts";
+import type { CliContext } from "./context.ts";
+import {
+  addModelOptions,
+  addPictureOptions,
+  addReportOptions,
+  addTokenizerOption,
+  loadModel,
+  type ModelFlags,
+  type PictureFlags,
+  parseCount,
+  pictureOptions,
+  type ReportFlags,
+} from "./model-options.ts";
+import { PictureRun, requirePictures } from "./picture-run.ts";
+import type { RunVerb } from "./program.ts";
+import { Progress } from "./progress.ts";
+
+interface ClassifyFlags extends ModelFlags, PictureFlags, ReportFlags {
+  readonly labels?: string;
+  readonly labelsFile?: string;
+  readonly templates: string;
+  readonly top: number;
+}
+
+const HELP = `
+Each label is put into prompt templates; scores are the softmax of 100 x cosine over all labels given. A template file has
+one template a line, with {} where the label goes.
+
+Examples:
+  $ toklip classify photo.jpg --labels cat,dog,car --model TokLIP_S_256.pt
+  $ toklip classify photos --labels-file labels.txt --templates imagenet-80 --top 3 --json --model TokLIP_S_256.pt`;
+
+/** Templates that are not files. */
+const TEMPLATE_SETS: readonly string[] = ["simple", "imagenet-80", "none"];
+
+/** Adds the verb's arguments, options and action. */
+export function define(command: Command, run: RunVerb): void {
+  command.argument("<image...>", "pictures, folders, glob patterns");
+  addTokenizerOption(addModelOptions(command));
+  addPictureOptions(command)
+    .addOption(new Option("--labels <a,b,c>", "the labels, separated by commas").conflicts("labelsFile"))
+    .option("--labels-file <file>", "a file of labels, one a line")
+    .option("--templates <set>", "prompt templates: simple, imagenet-80, none, or a file", "simple")
+    .option("--top <k>", "labels shown for each picture", parseCount, 5);
+  addReportOptions(command)
+    .addHelpText("after", HELP)
+    .action((images: string[], flags: ClassifyFlags) => run((context) => classify(context, images, flags)));
+}
+
+async function classify(context: CliContext, images: readonly string[], flags: ClassifyFlags): Promise<number> {
+  const { signal, stdout } = context;
+  const names = await labelsOf(flags);
+  const templates = await templatesOf(flags.templates);
+  const inputs = await resolveImageInputs(images);
+  await requirePictures(inputs, { signal });
+  const progress = new Progress(context, flags);
+  const model = await loadModel(context, flags, progress.report);
+  try {
+    const labels = await encodeLabels(model, names, { templates, signal, onProgress: progress.report });
+    const options = { stage: "classify", participle: "classified", progress, strict: flags.strict };
+    const counts = new PictureRun(context, options);
+    const results = classifyImages(model, counts.names(inputs), labels, pictureOptions(flags, signal));
+    await counts.each(results, ({ file, scores }) => {
+      const labels = scores.slice(0, flags.top);
+      return stdout.line(flags.json ? JSON.stringify({ file, labels }) : describe(file, labels));
+    });
+    return counts.finish();
+  } finally {
+    progress.stop();
+    await model.dispose();
+  }
+}
+
+async function labelsOf({ labels, labelsFile }: ClassifyFlags): Promise<string[]> {
+  if (labels === undefined && labelsFile === undefined) {
+    throw new ToklipError("USAGE", "classify needs --labels or --labels-file");
+  }
+  const texts = labelsFile === undefined ? labels!.split(",") : await readTextLines(labelsFile);
+  const names = [...new Set(texts.map((text) => text.trim()).filter((text) => text !== ""))];
+  if (names.length > 0) return names;
+  throw new ToklipError("USAGE", `${labelsFile ?? "--labels"}: holds no label`);
+}
+
+async function templatesOf(set: string): Promise<readonly string[]> {
+  if (TEMPLATE_SETS.includes(set)) return resolveTemplates(set);
+  return (await readTextLines(set)).filter((line) => line.trim() !== "");
+}
+
+async function readTextLines(file: string): Promise<string[]> {
+  try {
+    return (await readFile(file, "utf8")).split(/\r?\n/);
+  } catch (error) {
+    throw new ToklipError("FILE_NOT_FOUND", `${file}: cannot be read (${messageOf(error)})`, { cause: error });
+  }
+}
+
+/** `cat.jpg`, and below it the labels: `   93.1 %  cat`. */
+function describe(file: string, labels: readonly LabelScore[]): string {
+  return [file, ...labels.map(({ label, score }) => `  ${(100 * score).toFixed(1).padStart(5)} %  ${label}`)].join(
+    "\n",
+  );
+}

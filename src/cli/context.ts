@@ -1,0 +1,62 @@
+/**
+ * What a verb works with: where data and messages go, when to stop, and the parts of the project that do the work.
+ * Tests bring their own, so the whole command line runs in process.
+ */
+import type { LongCallOptions } from "../core/index.ts";
+import type { Checkpoint } from "../files/checkpoint.ts";
+import type { Image } from "../image/image.ts";
+import type { ToklipConfig } from "../models/config.ts";
+import type { LoadOptions, TokLIPModel } from "../pipelines/model.ts";
+import type { Output } from "./output.ts";
+
+/** `convert`: which tensors, in what form. */
+export interface ConvertRequest extends LongCallOptions {
+  readonly source: string;
+  readonly out: string;
+  readonly precision?: "keep" | "fp32" | "fp16";
+  readonly shardBytes?: number;
+  readonly only?: "vq" | "image" | "text";
+}
+
+/** `export`: a model as ONNX files in the folder `out`. */
+export interface ExportRequest extends LongCallOptions {
+  readonly source: string;
+  readonly out: string;
+  readonly config?: string;
+  readonly download: boolean;
+}
+
+/** `init`: a checkpoint of random weights. */
+export interface InitRequest extends LongCallOptions {
+  readonly config: string;
+  readonly seed: number;
+  readonly out: string;
+  readonly precision?: "fp32" | "fp16";
+}
+
+/** The heavy parts behind the verbs, each loaded when it is first called. */
+export interface Engine {
+  loadModel(source: string, options: LoadOptions): Promise<TokLIPModel>;
+  /** The local path of a checkpoint: the path itself, or a hub name's place in the cache, downloaded where allowed. */
+  locate(source: string, options: LongCallOptions & { readonly download: boolean }): Promise<string>;
+  openCheckpoint(path: string): Promise<Checkpoint>;
+  /** The configuration that belongs to a checkpoint. @throws CONFIG_UNKNOWN */
+  findConfig(path: string, checkpoint: Checkpoint, asked: string | undefined): Promise<ToklipConfig>;
+  convert(request: ConvertRequest): Promise<{ readonly files: readonly string[] }>;
+  exportOnnx(request: ExportRequest): Promise<{ readonly files: readonly string[] }>;
+  initCheckpoint(request: InitRequest): Promise<{ readonly parameters: number; readonly bytes: number }>;
+  encodePng(image: Image): Promise<Uint8Array>;
+}
+
+/** What `toklip` was started with. */
+export interface CliContext {
+  /** Data. */
+  readonly stdout: Output;
+  /** People's text and progress. */
+  readonly stderr: Output;
+  /** Fires when the user interrupts. */
+  readonly signal: AbortSignal;
+  readonly engine: Engine;
+  /** Seconds, for rates. */
+  readonly now: () => number;
+}

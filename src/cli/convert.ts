@@ -1,0 +1,74 @@
+/** `toklip convert`: a checkpoint -> .safetensors, whole or in shards. */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { ToklipError } from "../core/index.ts";
+import type { CliContext, ConvertRequest } from "./context.ts";
+import { addReportOptions, type ReportFlags } from "./model-options.ts";
+import { checkFolderOf } from "./output-path.ts";
+import type { RunVerb } from "./program.ts";
+import { Progress } from "./progress.ts";
+
+interface ConvertFlags extends ReportFlags, Pick<ConvertRequest, "precision" | "only"> {
+  /** In bytes. */
+  readonly shardSize?: number;
+  readonly download?: boolean;
+}
+
+const HELP = `
+A .safetensors file opens faster than a .pt file and can hold nothing that runs. Optimizer state is left behind.
+
+Examples:
+  $ toklip convert TokLIP_S_256.pt TokLIP_S_256.safetensors
+  $ toklip convert TokLIP_S_256.pt vq.safetensors --only vq
+  $ toklip convert TokLIP_S_256.pt small.safetensors --precision fp16 --shard-size 2GB`;
+
+/** Adds the verb's arguments, options and action. */
+export function define(command: Command, run: RunVerb): void {
+  command
+    .argument("<in>", "checkpoint: a .pt, .pth or .safetensors file, or a hub name owner/repo/file")
+    .argument("<out>", "the .safetensors file to write")
+    .addOption(
+      new Option("--precision <precision>", "of the weights").choices(["keep", "fp32", "fp16"]).default("keep"),
+    )
+    .option("--shard-size <size>", "write shards of at most this size, as 4GB or 500MB, with an index", parseSize)
+    .addOption(new Option("--only <part>", "write this part alone").choices(["vq", "image", "text"]))
+    .option("--download", "download a hub name that is not in the cache");
+  addReportOptions(command)
+    .addHelpText("after", HELP)
+    .action((source: string, out: string, flags: ConvertFlags) =>
+      run((context) => convert(context, source, out, flags)),
+    );
+}
+
+async function convert(context: CliContext, source: string, out: string, flags: ConvertFlags): Promise<number> {
+  if (!out.endsWith(".safetensors")) throw new ToklipError("USAGE", `${out}: the output must end in .safetensors`);
+  await checkFolderOf(out);
+  const { engine, signal, stdout } = context;
+  const progress = new Progress(context, flags);
+  try {
+    const options = { signal, onProgress: progress.report };
+    const path = await engine.locate(source, { ...options, download: flags.download ?? false });
+    const { files } = await engine.convert({
+      source: path,
+      out,
+      ...options,
+      ...(flags.precision !== undefined && { precision: flags.precision }),
+      ...(flags.only !== undefined && { only: flags.only }),
+      ...(flags.shardSize !== undefined && { shardBytes: flags.shardSize }),
+    });
+    progress.stop();
+    for (const file of files) await stdout.line(flags.json ? JSON.stringify({ file }) : file);
+    return 0;
+  } finally {
+    progress.stop();
+  }
+}
+
+const SIZE_UNITS: Readonly<Record<string, number>> = { "": 1, B: 1, KB: 1e3, MB: 1e6, GB: 1e9 };
+
+function parseSize(text: string): number {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text) ?? [];
+  const scale = unit === undefined ? undefined : SIZE_UNITS[unit.toUpperCase()];
+  const bytes = scale === undefined ? Number.NaN : Math.floor(Number(digits) * scale);
+  if (bytes >= 1 && Number.isSafeInteger(bytes)) return bytes;
+  throw new InvalidArgumentError("Expected a size such as 4GB or 500MB.");
+}

@@ -1,0 +1,42 @@
+/** The real parts behind the verbs. Each is imported when it is first called: `toklip --help` loads none. */
+import type { Engine } from "./context.ts";
+
+/** Node's engine: ONNX Runtime, sharp, the hub's cache. */
+export const nodeEngine: Engine = {
+  async loadModel(source, options) {
+    const { TokLIP } = await import("../node/index.ts");
+    return TokLIP.load(source, options);
+  },
+  async locate(source, options) {
+    const { nodePlatform } = await import("../node/platform.ts");
+    return nodePlatform.locate(source, options);
+  },
+  async openCheckpoint(path) {
+    const { openCheckpointFile } = await import("../node/checkpoint.ts");
+    return openCheckpointFile(path);
+  },
+  async findConfig(path, checkpoint, asked) {
+    const [{ nodePlatform }, { findConfig }] = await Promise.all([
+      import("../node/platform.ts"),
+      import("../pipelines/model-files.ts"),
+    ]);
+    return findConfig(nodePlatform, path, checkpoint, asked);
+  },
+  async convert({ source, out, ...options }) {
+    const { convertFile } = await import("../node/convert.ts");
+    return convertFile(source, out, options);
+  },
+  async exportOnnx({ source, download, ...options }) {
+    const path = await nodeEngine.locate(source, { ...options, download });
+    const { exportOnnx } = await import("../node/export.ts");
+    return exportOnnx(path, options);
+  },
+  async initCheckpoint(request) {
+    const { initCheckpoint } = await import("../node/init.ts");
+    return initCheckpoint(request);
+  },
+  async encodePng(image) {
+    const { encodePng } = await import("../node/image.ts");
+    return encodePng(image);
+  },
+};

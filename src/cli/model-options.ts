@@ -1,0 +1,132 @@
+/** The options that several verbs share: which model, how it runs, how pictures are prepared. */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { ProgressEvent } from "../core/index.ts";
+import type { Device, LoadOptions, Precision, PreprocessOptions, TokLIPModel } from "../pipelines/model.ts";
+import type { CliContext } from "./context.ts";
+
+/** What `addModelOptions` reads. */
+export interface ModelFlags {
+  readonly model: string;
+  readonly config?: string;
+  readonly device: Device;
+  readonly precision: Precision;
+  readonly threads?: number;
+  readonly tokenizer?: string;
+  readonly download?: boolean;
+}
+
+/** What `addPictureOptions` reads. */
+export interface PictureFlags {
+  readonly batch: number;
+  readonly resize: "shortest" | "squash";
+  /** False with `--no-exif`. */
+  readonly exif: boolean;
+  readonly background: readonly [number, number, number] | "drop";
+  readonly maxPixels?: number;
+  readonly strict?: boolean;
+}
+
+/** What `addReportOptions` reads. */
+export interface ReportFlags {
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+/** Adds `--model` and what goes with it. */
+export function addModelOptions(command: Command): Command {
+  return command
+    .requiredOption("--model <model>", "checkpoint: a .pt, .pth or .safetensors file, or a hub name owner/repo/file")
+    .option("--config <config>", "configuration: a built-in name or a JSON file (default: found with the checkpoint)")
+    .addOption(new Option("--device <device>", "where to compute").choices(["cpu", "cuda", "webgpu"]).default("cpu"))
+    .addOption(
+      new Option("--precision <precision>", "of the ViT's and the text tower's weights; ids never change")
+        .choices(["fp32", "int8", "int8-fast"])
+        .default("fp32"),
+    )
+    .option("--threads <n>", "threads of the compute engine (default: the machine's cores)", parseCount)
+    .option("--download", "download a hub name that is not in the cache");
+}
+
+/** Adds `--tokenizer`, for the verbs that read text. */
+export function addTokenizerOption(command: Command): Command {
+  return command.option("--tokenizer <file>", "tokenizer.json (default: found beside the checkpoint)");
+}
+
+/** Adds how pictures are read. */
+export function addPictureOptions(command: Command): Command {
+  return command
+    .option("--batch <n>", "pictures a run of the model", parseCount, 8)
+    .addOption(
+      new Option("--resize <mode>", "shortest: shorter edge, then centre crop; squash: both edges")
+        .choices(["shortest", "squash"])
+        .default("shortest"),
+    )
+    .option("--no-exif", "ignore the EXIF orientation, as the reference does")
+    .addOption(
+      new Option("--background <colour>", "shows through transparency: white, black, #rrggbb, or drop to ignore alpha")
+        .argParser(parseColour)
+        .default([255, 255, 255], "white"),
+    )
+    .option("--max-pixels <n>", "largest picture to decode (default: 268 million pixels)", parseCount)
+    .option("--strict", "stop at the first picture that cannot be read, instead of skipping it");
+}
+
+/** Adds `--json` and `--quiet`. */
+export function addReportOptions(command: Command, json = "print one JSON object a line"): Command {
+  return command
+    .option("--json", json)
+    .option("--quiet", "no progress and no summary on stderr; errors are still told");
+}
+
+/** Loads the model that the flags name. */
+export function loadModel(
+  { engine, signal }: CliContext,
+  flags: ModelFlags,
+  onProgress: (event: ProgressEvent) => void,
+): Promise<TokLIPModel> {
+  const options: LoadOptions = {
+    device: flags.device,
+    precision: flags.precision,
+    ...(flags.config !== undefined && { config: flags.config }),
+    ...(flags.threads !== undefined && { threads: flags.threads }),
+    ...(flags.tokenizer !== undefined && { tokenizer: flags.tokenizer }),
+    download: flags.download ?? false,
+    signal,
+    onProgress,
+  };
+  return engine.loadModel(flags.model, options);
+}
+
+/** The flags as the options of the pipelines. */
+export function pictureOptions(
+  flags: PictureFlags,
+  signal: AbortSignal,
+): PreprocessOptions & { readonly batch: number } {
+  const { batch, resize, exif, background, maxPixels } = flags;
+  return { batch, resize, exif, background, signal, ...(maxPixels !== undefined && { maxPixels }) };
+}
+
+/** A whole number from 1. */
+export function parseCount(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= 1) return value;
+  throw new InvalidArgumentError("Expected a whole number from 1.");
+}
+
+const COLOURS: Readonly<Record<string, readonly [number, number, number] | "drop">> = {
+  white: [255, 255, 255],
+  black: [0, 0, 0],
+  drop: "drop",
+};
+
+function parseColour(text: string): readonly [number, number, number] | "drop" {
+  if (Object.hasOwn(COLOURS, text)) return COLOURS[text]!;
+  const hex = /^#?([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(text);
+  if (!hex) throw new InvalidArgumentError("Expected white, black, drop or #rrggbb.");
+  return [Number.parseInt(hex[1]!, 16), Number.parseInt(hex[2]!, 16), Number.parseInt(hex[3]!, 16)];
+}
+
+/** Gathers an option that may be given several times. */
+export function collect(value: string, earlier: readonly string[] = []): string[] {
+  return [...earlier, value];
+}

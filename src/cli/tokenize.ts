@@ -1,0 +1,149 @@
+/** `toklip tokenize`: pictures -> ids, one JSON line each, and on request features. */
+import { existsSync } from "node:fs";
+import path from "node:path";
+import type { Command } from "commander";
+import { ToklipError } from "../core/index.ts";
+import { gridOf } from "../models/vision-transformer.ts";
+import { type IdsSoFar, type RunSettings, readIdsSoFar, UnfinishedNote } from "../node/ids-file.ts";
+import { resolveImageInputs } from "../node/image-files.ts";
+import { checkRowFilePath } from "../node/row-file.ts";
+import { checkIds } from "../pipelines/ids-line.ts";
+import type { TokLIPModel } from "../pipelines/model.ts";
+import { tokenizeImages } from "../pipelines/tokenize.ts";
+import type { CliContext } from "./context.ts";
+import {
+  addModelOptions,
+  addPictureOptions,
+  addReportOptions,
+  loadModel,
+  type ModelFlags,
+  type PictureFlags,
+  pictureOptions,
+  type ReportFlags,
+} from "./model-options.ts";
+import { checkFolderOf } from "./output-path.ts";
+import { PictureRun, requirePictures } from "./picture-run.ts";
+import type { RunVerb } from "./program.ts";
+import { Progress } from "./progress.ts";
+import { TokenizeOutput } from "./tokenize-output.ts";
+
+interface TokenizeFlags extends ModelFlags, PictureFlags, ReportFlags {
+  readonly out?: string;
+  readonly features?: string;
+  readonly resume?: boolean;
+}
+
+const HELP = `
+Each picture gives one line: {"file": "cats/1.jpg", "grid": [16, 16], "ids": [5213, ...]}
+Ids are row by row. Folders are read with all their subfolders, in the order of the names.
+
+Examples:
+  $ toklip tokenize photo.jpg --model TokLIP_S_256.pt
+  $ toklip tokenize photos "more/**/*.png" --model TokLIP_S_256.pt --out ids.jsonl
+  $ toklip tokenize photos --model TokLIP_S_256.pt --out ids.jsonl --resume
+  $ toklip tokenize photos --model TokLIP_S_256.pt --out ids.jsonl --features features.safetensors
+
+With --out, an interrupted run is continued by the same command with --resume. Row k of the features belongs to line k
+of the ids; the tensors are token_features (M, N, D) and image_features (M, D), f32, not normalised.`;
+
+/** Adds the verb's arguments, options and action. */
+export function define(command: Command, run: RunVerb): void {
+  command.argument("<image...>", "pictures, folders, glob patterns");
+  addModelOptions(command);
+  addPictureOptions(command)
+    .option("--out <file>", "write the lines to this file (default: standard output)")
+    .option("--features <file>", "also write token and image features to this .safetensors file")
+    .option("--resume", "continue the run that --out is from");
+  addReportOptions(command, "print one JSON object a line (always so)");
+  command
+    .addHelpText("after", HELP)
+    .action((images: string[], flags: TokenizeFlags) => run((context) => tokenize(context, images, flags)));
+}
+
+async function tokenize(context: CliContext, images: readonly string[], flags: TokenizeFlags): Promise<number> {
+  const { out, features } = flags;
+  const inputs = await resolveImageInputs(images);
+  const soFar = await checkTargets(context, flags);
+  await requirePictures(inputs, { signal: context.signal });
+  const progress = new Progress(context, flags);
+  const model = await loadModel(context, flags, progress.report);
+  try {
+    const settings = settingsOf(flags, model);
+    await checkResume(flags, soFar, settings, model);
+    const { tokens } = gridOf(model.config.trunk);
+    const target = { out, features, stdout: context.stdout, soFar, settings, tokens, width: model.config.embedDim };
+    const output = new TokenizeOutput(target);
+    const counts = new PictureRun(context, {
+      stage: "tokenize",
+      participle: "tokenized",
+      progress,
+      strict: flags.strict,
+    });
+    const names = counts.names(inputs, { skip: soFar.done });
+    const options = { ...pictureOptions(flags, context.signal), features: features !== undefined };
+    try {
+      await counts.each(tokenizeImages(model, names, options), (result) => output.add(result));
+      await output.finish({ config: model.config.name });
+    } catch (error) {
+      await output.leave();
+      throw error;
+    }
+    return counts.finish();
+  } catch (error) {
+    throw withHint(error, flags);
+  } finally {
+    progress.stop();
+    await model.dispose();
+  }
+}
+
+/** Checks what can be checked before a model is loaded, and reads what an earlier run left. */
+async function checkTargets({ signal }: CliContext, { out, features, resume }: TokenizeFlags): Promise<IdsSoFar> {
+  if (features !== undefined) {
+    checkRowFilePath(features, [".safetensors"]);
+    await checkFolderOf(features);
+  }
+  if (out === undefined) {
+    if (resume) throw new ToklipError("USAGE", "--resume needs --out, the file to continue");
+    return { done: new Set(), bytes: 0 };
+  }
+  await checkFolderOf(out);
+  if (resume) return readIdsSoFar(out, { signal });
+  if (existsSync(out) && (await new UnfinishedNote(out).exists())) {
+    throw new ToklipError("FILE_EXISTS", `${out}: is from an interrupted run, which --resume continues`);
+  }
+  return { done: new Set(), bytes: 0 };
+}
+
+/** What decides the values in the files. */
+function settingsOf(flags: TokenizeFlags, { config }: TokLIPModel): RunSettings {
+  return {
+    model: existsSync(flags.model) ? path.resolve(flags.model) : flags.model,
+    config: config.name,
+    grid: gridOf(config.trunk).side,
+    codebook: config.vq?.codebookSize,
+    resize: flags.resize,
+    exif: flags.exif,
+    background: flags.background,
+    features: flags.features === undefined ? undefined : path.resolve(flags.features),
+    ...(flags.features !== undefined && { precision: flags.precision }),
+  };
+}
+
+async function checkResume(
+  { resume, out }: TokenizeFlags,
+  { first }: IdsSoFar,
+  settings: RunSettings,
+  { config }: TokLIPModel,
+): Promise<void> {
+  if (!resume || out === undefined) return;
+  await new UnfinishedNote(out).check(settings);
+  if (first) checkIds(first, config, `${out}:1`);
+}
+
+/** An interrupted run says how to go on. */
+function withHint(error: unknown, { out }: TokenizeFlags): unknown {
+  if (!(error instanceof ToklipError) || error.code !== "ABORTED") return error;
+  const hint = out === undefined ? "" : ": the same command with --resume continues";
+  return new ToklipError("ABORTED", `tokenize: interrupted${hint}`, { cause: error });
+}
