@@ -26,6 +26,7 @@ import {
   type Session,
   type SessionState,
 } from "../runtime/index.ts";
+import { SpillFile } from "./spill-file.ts";
 
 /** ONNX Runtime's names of the dtypes that go in and out of our graphs. */
 const WIRE_TYPES: Partial<Record<DType, string>> = {
@@ -224,16 +225,18 @@ export function createOrtBackend({
     async compile(program: Program, { signal, onProgress }: LongCallOptions = {}): Promise<Session> {
       throwIfAborted(signal, program.name);
       onProgress?.({ stage: "load", item: program.name, done: 0, total: 1, unit: "steps" });
-      const bytes = await compileProgram(program, (path) => relative(root, path));
+      const spilled = new SpillFile();
       const session = nextId();
       try {
-        await worker.request(
-          { kind: "create", session, bytes, options: sessionOptions },
-          { transfer: [bytes.buffer as ArrayBuffer], signal },
-        );
+        const locate = (path: string) => relative(root, path);
+        const bytes = await compileProgram(program, { locate, spill: (weight) => spilled.append(weight) });
+        const message = { kind: "create", session, bytes, options: sessionOptions };
+        await worker.request(message, { transfer: [bytes.buffer as ArrayBuffer], signal });
       } catch (thrown) {
-        if (device === "cpu" || (thrown instanceof ToklipError && thrown.code === "ABORTED")) throw thrown;
+        if (device === "cpu" || (thrown instanceof ToklipError && thrown.code !== "RUNTIME_FAILED")) throw thrown;
         throw new ToklipError("DEVICE_UNAVAILABLE", `${device}: ${messageOf(thrown)}`, { cause: thrown });
+      } finally {
+        await spilled.remove();
       }
       onProgress?.({ stage: "load", item: program.name, done: 1, total: 1, unit: "steps" });
       return new OrtSession(worker, session, nextId);

@@ -1,16 +1,29 @@
 /** Program -> the bytes of an ONNX model, the same for every backend. */
-import { ToklipError } from "../core/index.ts";
+import { bytesOf, ToklipError } from "../core/index.ts";
 import { formatShape, type Graph, simplifyGraph, verifyGraph } from "../graph/index.ts";
 import { lowerGraph, type Placement, writeOnnx } from "../onnx/index.ts";
 import type { Program, Weight } from "./session.ts";
 
-/** Says how the ONNX file refers to a file on this platform, or undefined where it cannot. */
-export type Locate = (path: string) => string;
+/** What a platform does with weights that stay outside the model's bytes. */
+export interface WeightFiles {
+  /** How the ONNX model refers to a file. */
+  locate(path: string): string;
+  /** Puts bytes into a file. Without it they are written into the model. */
+  spill?(bytes: Uint8Array): Promise<{ readonly path: string; readonly offset: number; readonly length: number }>;
+}
 
-function placementOf(weight: Weight, locate: Locate): Placement {
-  if (weight.kind === "array") return { kind: "embedded", value: weight.value };
-  const { dtype, path, offset, length } = weight;
-  return { kind: "external", dtype, data: { location: locate(path), offset, length } };
+/** Smaller weights are written into the model whatever the platform can do. */
+const SMALLEST_SPILLED_BYTES = 1 << 16;
+
+async function placementOf(weight: Weight, files: WeightFiles): Promise<Placement> {
+  if (weight.kind === "file") {
+    const { dtype, path, offset, length } = weight;
+    return { kind: "external", dtype, data: { location: files.locate(path), offset, length } };
+  }
+  const { value } = weight;
+  if (files.spill === undefined || value.data.byteLength < SMALLEST_SPILLED_BYTES) return { kind: "embedded", value };
+  const { path, offset, length } = await files.spill(bytesOf(value.data));
+  return { kind: "external", dtype: value.dtype, data: { location: files.locate(path), offset, length } };
 }
 
 /** A traced graph, simplified and checked. */
@@ -24,7 +37,7 @@ export function prepareGraph(graph: Graph): Graph {
  * Compiles a program.
  * @throws CHECKPOINT_MISMATCH when a weight in memory has another shape than its parameter.
  */
-export async function compileProgram({ name, graph, weight }: Program, locate: Locate): Promise<Uint8Array> {
+export async function compileProgram({ name, graph, weight }: Program, files: WeightFiles): Promise<Uint8Array> {
   const prepared = prepareGraph(graph);
   const placements = new Map<string, Placement>();
   for (const [parameter, { shape }] of prepared.parameters) {
@@ -35,7 +48,7 @@ export async function compileProgram({ name, graph, weight }: Program, locate: L
         `${parameter}: expected ${formatShape(shape)}, got ${formatShape(found.value.shape)}`,
       );
     }
-    placements.set(parameter, placementOf(found, locate));
+    placements.set(parameter, await placementOf(found, files));
   }
   return writeOnnx(lowerGraph(prepared, name, (parameter) => placements.get(parameter)!));
 }
