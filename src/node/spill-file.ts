@@ -5,6 +5,7 @@
 import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { writeError } from "./file-errors.ts";
 
 /** Where each piece begins: what vector instructions and typed arrays want. */
 const ALIGNMENT = 64;
@@ -13,22 +14,28 @@ export class SpillFile {
   private opened: Promise<{ readonly folder: string; readonly path: string; readonly file: FileHandle }> | undefined;
   private end = 0;
 
-  /** Appends bytes and says where they are. */
+  /** Appends bytes and says where they are. @throws FILE_WRITE_FAILED */
   async append(
     bytes: Uint8Array,
   ): Promise<{ readonly path: string; readonly offset: number; readonly length: number }> {
-    this.opened ??= this.create();
-    const { path, file } = await this.opened;
     const offset = Math.ceil(this.end / ALIGNMENT) * ALIGNMENT;
-    this.end = offset + bytes.byteLength;
-    await file.write(bytes, 0, bytes.byteLength, offset);
-    return { path, offset, length: bytes.byteLength };
+    try {
+      this.opened ??= this.create();
+      const { path, file } = await this.opened;
+      await file.write(bytes, 0, bytes.byteLength, offset);
+      this.end = offset + bytes.byteLength;
+      return { path, offset, length: bytes.byteLength };
+    } catch (thrown) {
+      throw writeError(thrown, tmpdir());
+    }
   }
 
   /** Removes the file, if one was made. */
   async remove(): Promise<void> {
     if (this.opened === undefined) return;
-    const { folder, file } = await this.opened;
+    const opened = await this.opened.catch(() => undefined);
+    if (opened === undefined) return;
+    const { folder, file } = opened;
     await file.close();
     await rm(folder, { recursive: true, force: true });
   }
