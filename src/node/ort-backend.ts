@@ -218,7 +218,8 @@ export function createOrtBackend({
     executionProviders: device === "cpu" ? ["cpu"] : [device, "cpu"],
     graphOptimizationLevel: "all",
     intraOpNumThreads: threads,
-    logSeverityLevel: 3,
+    // Fatal messages only: what goes wrong is thrown, and thrown errors are ours to word.
+    logSeverityLevel: 4,
     extra: { session: { force_spinning_stop: "1", model_external_initializers_file_folder_path: root } },
   };
   return {
