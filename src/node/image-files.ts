@@ -48,7 +48,7 @@ async function resolveArgument(argument: string): Promise<ImageInputs> {
   if (found?.isDirectory()) return { kind: "folder", argument, root: argument };
   if (found) return { kind: "file", argument, root: path.dirname(argument) };
   const pattern = process.platform === "win32" ? argument.replaceAll("\\", "/") : argument;
-  if (!glob.isDynamicPattern(pattern)) {
+  if (pattern === "" || !glob.isDynamicPattern(pattern)) {
     throw new ToklipError("FILE_NOT_FOUND", `${argument}: there is no such file or folder`);
   }
   return { kind: "glob", argument: pattern, root: globRoot(pattern) };
@@ -57,7 +57,7 @@ async function resolveArgument(argument: string): Promise<ImageInputs> {
 /** The part of a pattern before its first special character, up to a folder. */
 function globRoot(pattern: string): string {
   const parts = pattern.split("/");
-  const special = parts.findIndex((part) => glob.isDynamicPattern(part));
+  const special = parts.findIndex((part) => part !== "" && glob.isDynamicPattern(part));
   const fixed = parts.slice(0, special < 0 ? -1 : special).join("/");
   return fixed === "" ? (pattern.startsWith("/") ? "/" : ".") : fixed;
 }

@@ -1,8 +1,10 @@
 /**
  * Back to pixels: from ids, or from pictures by way of their ids. The pipeline behind `toklip reconstruct`.
  */
-import { messageOf, type NDArray, ndarray, rows, ToklipError, throwIfAborted } from "../core/index.ts";
+import { messageOf, type NDArray, ndarray, ToklipError, throwIfAborted } from "../core/index.ts";
 import type { Image } from "../image/image.ts";
+import { psnr } from "../image/metrics.ts";
+import { fromPixels } from "../image/pixels.ts";
 import { batches } from "./batches.ts";
 import { checkIds, type IdsLine } from "./ids-line.ts";
 import type { LongCallOptions, TokLIPModel } from "./model.ts";
@@ -37,7 +39,7 @@ export function reconstructImages(
     const originals = pixelsToImages(pixels);
     return pixelsToImages(decoded).map((image, i) => {
       const original = originals[i]!;
-      return { image, original, psnr: psnrOf(original, image) };
+      return { image, original, psnr: psnr(original, image) };
     });
   };
   return mapPictures(model, images, run, options);
@@ -82,25 +84,9 @@ function stackIds(lines: readonly IdsLine[]): NDArray<"i32"> {
   return stacked;
 }
 
-/** Pixels f32 (B, 3, H, W) in [-1, 1] -> RGB pictures, clamped and rounded to 8 bits. */
-export function pixelsToImages(pixels: NDArray<"f32">): Image[] {
-  const [count, , height, width] = pixels.shape as [number, number, number, number];
-  return Array.from({ length: count }, (_, b) => {
-    const planes = rows(pixels, b, b + 1).data;
-    const data = new Uint8ClampedArray(height * width * 3); // clamps, and rounds to nearest
-    for (let channel = 0; channel < 3; channel++) {
-      const plane = planes.subarray(channel * height * width, (channel + 1) * height * width);
-      for (let i = 0; i < plane.length; i++) data[i * 3 + channel] = (plane[i]! + 1) * 127.5;
-    }
-    return { width, height, mode: "RGB", data };
-  });
-}
-
-/** 10 log10(255^2 / mean squared error) over all samples of two 8-bit pictures of one size. */
-function psnrOf(a: Image, b: Image): number {
-  let sum = 0;
-  for (let i = 0; i < a.data.length; i++) sum += (a.data[i]! - b.data[i]!) ** 2;
-  return 10 * Math.log10((255 * 255 * a.data.length) / sum);
+/** The RGB pictures of pixels f32 (B, 3, H, W). */
+function pixelsToImages(pixels: NDArray<"f32">): Image[] {
+  return Array.from({ length: pixels.shape[0]! }, (_, row) => fromPixels(pixels, row));
 }
 
 /** Two pictures of one height beside each other. */

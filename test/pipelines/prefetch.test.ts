@@ -1,0 +1,119 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { batches } from "../../src/pipelines/batches.ts";
+import { mapOrdered } from "../../src/pipelines/prefetch.ts";
+
+const tick = (ms = 0): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function gather<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
+describe("mapOrdered", () => {
+  it("keeps the order whatever the delays, and never runs or holds more than it may", async () => {
+    const delays = fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 25 });
+    const bound = fc.integer({ min: 1, max: 6 });
+    await fc.assert(
+      fc.asyncProperty(delays, bound, bound, async (items, concurrency, extra) => {
+        let running = 0;
+        let begun = 0;
+        let taken = 0;
+        const ahead = concurrency + extra;
+        const fn = async (delay: number): Promise<number> => {
+          expect(++running).toBeLessThanOrEqual(concurrency);
+          begun++;
+          await tick(delay);
+          running--;
+          return delay * 2;
+        };
+        const results: number[] = [];
+        for await (const value of mapOrdered(items, fn, { concurrency, ahead })) {
+          results.push(value);
+          taken++;
+          await tick();
+          expect(begun - taken).toBeLessThan(ahead);
+        }
+        expect(results).toEqual(items.map((delay) => delay * 2));
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  it("works on following items while the consumer is busy", async () => {
+    const done: number[] = [];
+    const fn = async (i: number): Promise<number> => {
+      done.push(i);
+      return i;
+    };
+    const results = mapOrdered([0, 1, 2, 3, 4, 5], fn, { concurrency: 1, ahead: 4 });
+    await results.next();
+    await tick(5);
+    expect(done).toEqual([0, 1, 2, 3]);
+    await results.return();
+  });
+
+  it("throws a rejection at its place, after the results before it", async () => {
+    const fn = async (i: number): Promise<number> => {
+      if (i === 2) throw new Error("two");
+      await tick(3);
+      return i;
+    };
+    const seen: number[] = [];
+    const run = async (): Promise<void> => {
+      for await (const i of mapOrdered([0, 1, 2, 3], fn, { concurrency: 4 })) seen.push(i);
+    };
+    await expect(run()).rejects.toThrow("two");
+    expect(seen).toEqual([0, 1]);
+  });
+
+  it("begins nothing new after the consumer stopped, and leaves nothing running", async () => {
+    let begun = 0;
+    let running = 0;
+    const fn = async (i: number): Promise<number> => {
+      begun++;
+      running++;
+      await tick(2);
+      running--;
+      return i;
+    };
+    for await (const i of mapOrdered(
+      Array.from({ length: 50 }, (_, n) => n),
+      fn,
+      { concurrency: 2, ahead: 20 },
+    )) {
+      if (i === 1) break;
+    }
+    expect(running).toBe(0);
+    expect(begun).toBeLessThanOrEqual(4);
+    await tick(10);
+    expect(begun).toBeLessThanOrEqual(4);
+  });
+
+  it("refuses a concurrency that is not a positive integer", async () => {
+    const run = gather(mapOrdered([1], async (i) => i, { concurrency: 0 }));
+    await expect(run).rejects.toMatchObject({ code: "ARGUMENT_INVALID" });
+  });
+});
+
+describe("batches", () => {
+  it("gives all items in order, in full groups but for the last", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.integer(), { maxLength: 40 }),
+        fc.integer({ min: 1, max: 9 }),
+        async (items, size) => {
+          const groups = await gather(batches(items, size));
+          expect(groups.flat()).toEqual(items);
+          expect(groups.slice(0, -1).every((group) => group.length === size)).toBe(true);
+          expect(groups.every((group) => group.length > 0 && group.length <= size)).toBe(true);
+        },
+      ),
+    );
+  });
+
+  it("refuses a size below one", async () => {
+    await expect(gather(batches([1], 0))).rejects.toMatchObject({ code: "ARGUMENT_INVALID" });
+  });
+});
