@@ -53,9 +53,10 @@ export class TokenizeOutput {
 
   /** Ends the run: the features file gets its name, the note of an unfinished run goes. */
   async finish(metadata: Readonly<Record<string, string>>): Promise<void> {
-    const { features } = this.target;
+    const { features, soFar } = this.target;
     // Where every picture was done already, the earlier run may have ended before its features were put together.
-    if (features !== undefined && (await RowFile.hasParts(features))) this.rows ??= await this.openRows(features);
+    const continued = features !== undefined && soFar.done.size > 0 && (await RowFile.hasParts(features));
+    if (continued) this.rows ??= await this.openRows(features);
     await this.rows?.finish({ names: this.names, metadata });
     await this.file?.close();
     await this.note?.remove();
