@@ -1,0 +1,5 @@
+/** `toklip/text`: cleaning, tokenizers, prompt templates. */
+export * from "./canonicalize.ts";
+export * from "./fix-text.ts";
+export * from "./templates.ts";
+export * from "./text-tokenizer.ts";
