@@ -5,7 +5,7 @@ import { messageOf, ToklipError } from "../core/index.ts";
 import { resolveImageInputs } from "../node/image-files.ts";
 import { classifyImages, encodeLabels } from "../pipelines/classify.ts";
 import type { LabelScore } from "../pipelines/model.ts";
-import { resolveTemplates } from "../text/templates.ts";
+import { resolveTemplates, TEMPLATE_SETS } from "../text/templates.ts";
 import type { CliContext } from "./context.ts";
 import {
   addModelOptions,
@@ -37,9 +37,6 @@ one template a line, with {} where the label goes.
 Examples:
   $ toklip classify photo.jpg --labels cat,dog,car --model TokLIP_S_256.pt
   $ toklip classify photos --labels-file labels.txt --templates imagenet-80 --top 3 --json --model TokLIP_S_256.pt`;
-
-/** Templates that are not files. */
-const TEMPLATE_SETS: readonly string[] = ["simple", "imagenet-80", "none"];
 
 /** Adds the verb's arguments, options and action. */
 export function define(command: Command, run: RunVerb): void {
@@ -90,8 +87,8 @@ async function labelsOf({ labels, labelsFile }: ClassifyFlags): Promise<string[]
 }
 
 async function templatesOf(set: string): Promise<readonly string[]> {
-  if (TEMPLATE_SETS.includes(set)) return resolveTemplates(set);
-  return (await readTextLines(set)).filter((line) => line.trim() !== "");
+  if (Object.hasOwn(TEMPLATE_SETS, set)) return resolveTemplates(set);
+  return resolveTemplates((await readTextLines(set)).filter((line) => line.trim() !== ""));
 }
 
 async function readTextLines(file: string): Promise<string[]> {

@@ -16,6 +16,14 @@ export interface ConvertRequest extends LongCallOptions {
   readonly precision?: "keep" | "fp32" | "fp16";
   readonly shardBytes?: number;
   readonly only?: "vq" | "image" | "text";
+  readonly weights?: "model" | "ema";
+  readonly overwrite?: boolean;
+}
+
+export interface ConvertedFiles {
+  readonly files: readonly string[];
+  /** Names of tensors with values that the new dtype could only hold as infinity. */
+  readonly overflowed: readonly string[];
 }
 
 /** `export`: a model as ONNX files in the folder `out`. */
@@ -32,6 +40,7 @@ export interface InitRequest extends LongCallOptions {
   readonly seed: number;
   readonly out: string;
   readonly precision?: "fp32" | "fp16";
+  readonly overwrite?: boolean;
 }
 
 /** The heavy parts behind the verbs, each loaded when it is first called. */
@@ -42,7 +51,7 @@ export interface Engine {
   openCheckpoint(path: string): Promise<Checkpoint>;
   /** The configuration that belongs to a checkpoint. @throws CONFIG_UNKNOWN */
   findConfig(path: string, checkpoint: Checkpoint, asked: string | undefined): Promise<ToklipConfig>;
-  convert(request: ConvertRequest): Promise<{ readonly files: readonly string[] }>;
+  convert(request: ConvertRequest): Promise<ConvertedFiles>;
   exportOnnx(request: ExportRequest): Promise<{ readonly files: readonly string[] }>;
   initCheckpoint(request: InitRequest): Promise<{ readonly parameters: number; readonly bytes: number }>;
   encodePng(image: Image): Promise<Uint8Array>;

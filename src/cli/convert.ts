@@ -2,12 +2,12 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { ToklipError } from "../core/index.ts";
 import type { CliContext, ConvertRequest } from "./context.ts";
-import { addReportOptions, type ReportFlags } from "./model-options.ts";
-import { checkFolderOf } from "./output-path.ts";
+import { addOverwriteOption, addReportOptions, type ReportFlags } from "./model-options.ts";
+import { checkOutput } from "./output-path.ts";
 import type { RunVerb } from "./program.ts";
 import { Progress } from "./progress.ts";
 
-interface ConvertFlags extends ReportFlags, Pick<ConvertRequest, "precision" | "only"> {
+interface ConvertFlags extends ReportFlags, Pick<ConvertRequest, "precision" | "only" | "weights" | "overwrite"> {
   /** In bytes. */
   readonly shardSize?: number;
   readonly download?: boolean;
@@ -31,7 +31,13 @@ export function define(command: Command, run: RunVerb): void {
     )
     .option("--shard-size <size>", "write shards of at most this size, as 4GB or 500MB, with an index", parseSize)
     .addOption(new Option("--only <part>", "write this part alone").choices(["vq", "image", "text"]))
+    .addOption(
+      new Option("--weights <which>", "of a file that holds both: as trained, or their running average")
+        .choices(["model", "ema"])
+        .default("model"),
+    )
     .option("--download", "download a hub name that is not in the cache");
+  addOverwriteOption(command);
   addReportOptions(command)
     .addHelpText("after", HELP)
     .action((source: string, out: string, flags: ConvertFlags) =>
@@ -41,21 +47,29 @@ export function define(command: Command, run: RunVerb): void {
 
 async function convert(context: CliContext, source: string, out: string, flags: ConvertFlags): Promise<number> {
   if (!out.endsWith(".safetensors")) throw new ToklipError("USAGE", `${out}: the output must end in .safetensors`);
-  await checkFolderOf(out);
+  await checkOutput(out, flags);
   const { engine, signal, stdout } = context;
   const progress = new Progress(context, flags);
   try {
     const options = { signal, onProgress: progress.report };
     const path = await engine.locate(source, { ...options, download: flags.download ?? false });
-    const { files } = await engine.convert({
+    const { files, overflowed } = await engine.convert({
       source: path,
       out,
       ...options,
       ...(flags.precision !== undefined && { precision: flags.precision }),
       ...(flags.only !== undefined && { only: flags.only }),
+      ...(flags.weights !== undefined && { weights: flags.weights }),
+      ...(flags.overwrite !== undefined && { overwrite: flags.overwrite }),
       ...(flags.shardSize !== undefined && { shardBytes: flags.shardSize }),
     });
     progress.stop();
+    if (overflowed.length > 0) {
+      const first = overflowed.slice(0, 3).join(", ");
+      progress.warn(
+        `warning: values beyond ${flags.precision}'s range became infinite in ${overflowed.length} of the tensors: ${first}`,
+      );
+    }
     for (const file of files) await stdout.line(flags.json ? JSON.stringify({ file }) : file);
     return 0;
   } finally {

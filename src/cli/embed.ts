@@ -8,6 +8,7 @@ import type { TokLIPModel } from "../pipelines/model.ts";
 import type { CliContext } from "./context.ts";
 import {
   addModelOptions,
+  addOverwriteOption,
   addPictureOptions,
   addReportOptions,
   addTokenizerOption,
@@ -18,7 +19,7 @@ import {
   pictureOptions,
   type ReportFlags,
 } from "./model-options.ts";
-import { checkFolderOf } from "./output-path.ts";
+import { checkOutput } from "./output-path.ts";
 import { PictureRun, requirePictures } from "./picture-run.ts";
 import type { RunVerb } from "./program.ts";
 import { Progress } from "./progress.ts";
@@ -27,6 +28,7 @@ interface EmbedFlags extends ModelFlags, PictureFlags, ReportFlags {
   readonly text?: readonly string[];
   readonly out?: string;
   readonly normalize?: boolean;
+  readonly overwrite?: boolean;
 }
 
 const HELP = `
@@ -47,6 +49,7 @@ export function define(command: Command, run: RunVerb): void {
     .option("--text <text>", "a text instead of pictures; may be given several times", collect)
     .option("--out <file>", "write to this .npy or .safetensors file (default: JSON lines on standard output)")
     .option("--normalize", "divide each vector by its Euclidean norm");
+  addOverwriteOption(command);
   addReportOptions(command, "print one JSON object a line (always so)")
     .addHelpText("after", HELP)
     .action((images: string[], flags: EmbedFlags) => run((context) => embed(context, images, flags)));
@@ -62,7 +65,7 @@ async function embed(context: CliContext, images: readonly string[], flags: Embe
   }
   if (out !== undefined) {
     checkRowFilePath(out);
-    await checkFolderOf(out);
+    await checkOutput(out, flags);
   }
   const inputs = await resolveImageInputs(images);
   if (!text) await requirePictures(inputs, { signal: context.signal });

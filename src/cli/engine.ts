@@ -1,6 +1,9 @@
 /** The real parts behind the verbs. Each is imported when it is first called: `toklip --help` loads none. */
 import type { Engine } from "./context.ts";
 
+/** How the names of a part's tensors begin. */
+const PART_PREFIXES = { vq: "visual.trunk.vq.", image: "visual.", text: "text." } as const;
+
 /** Node's engine: ONNX Runtime, sharp, the hub's cache. */
 export const nodeEngine: Engine = {
   async loadModel(source, options) {
@@ -22,9 +25,12 @@ export const nodeEngine: Engine = {
     ]);
     return findConfig(nodePlatform, path, checkpoint, asked);
   },
-  async convert({ source, out, ...options }) {
+  async convert({ source, out, only, ...options }) {
     const { convertFile } = await import("../node/convert.ts");
-    return convertFile(source, out, options);
+    return convertFile(source, out, {
+      ...options,
+      ...(only && { filter: ({ name }) => name.startsWith(PART_PREFIXES[only]) }),
+    });
   },
   async exportOnnx({ source, download, ...options }) {
     const path = await nodeEngine.locate(source, { ...options, download });

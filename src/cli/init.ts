@@ -1,13 +1,13 @@
 /** `toklip init`: a configuration and a seed -> a checkpoint of random weights. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { CliContext, InitRequest } from "./context.ts";
-import { addReportOptions, type ReportFlags } from "./model-options.ts";
+import { addOverwriteOption, addReportOptions, type ReportFlags } from "./model-options.ts";
 import { formatBytes, formatCount } from "./output.ts";
-import { checkFolderOf } from "./output-path.ts";
+import { checkOutput } from "./output-path.ts";
 import type { RunVerb } from "./program.ts";
 import { Progress } from "./progress.ts";
 
-interface InitFlags extends ReportFlags, Pick<InitRequest, "config" | "seed" | "out" | "precision"> {}
+interface InitFlags extends ReportFlags, Pick<InitRequest, "config" | "seed" | "out" | "precision" | "overwrite"> {}
 
 const HELP = `
 For benchmarks, and to start a training from. The same configuration and seed give the same file.
@@ -23,13 +23,14 @@ export function define(command: Command, run: RunVerb): void {
     .requiredOption("--seed <n>", "a whole number from 0 to 4294967295", parseSeed)
     .requiredOption("--out <file>", "the .safetensors file to write")
     .addOption(new Option("--precision <precision>", "of the weights").choices(["fp32", "fp16"]).default("fp32"));
+  addOverwriteOption(command);
   addReportOptions(command)
     .addHelpText("after", HELP)
     .action((flags: InitFlags) => run((context) => init(context, flags)));
 }
 
 async function init(context: CliContext, { json, quiet, ...request }: InitFlags): Promise<number> {
-  await checkFolderOf(request.out);
+  await checkOutput(request.out, request);
   const progress = new Progress(context, { quiet });
   try {
     const options = { signal: context.signal, onProgress: progress.report };

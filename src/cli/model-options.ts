@@ -71,6 +71,11 @@ export function addPictureOptions(command: Command): Command {
     .option("--strict", "stop at the first picture that cannot be read, instead of skipping it");
 }
 
+/** Adds `--overwrite`. */
+export function addOverwriteOption(command: Command): Command {
+  return command.option("--overwrite", "replace what is at the output path (default: refuse)");
+}
+
 /** Adds `--json` and `--quiet`. */
 export function addReportOptions(command: Command, json = "print one JSON object a line"): Command {
   return command

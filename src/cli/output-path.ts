@@ -5,13 +5,19 @@ import path from "node:path";
 import { messageOf, ToklipError } from "../core/index.ts";
 import { openAtomicFile } from "../node/atomic-file.ts";
 
+export interface OverwriteOptions {
+  /** Lets what is there be replaced. Default false. */
+  readonly overwrite?: boolean | undefined;
+}
+
 /**
- * Checks that a file can be made or replaced at a path.
- * @throws FILE_WRITE_FAILED
+ * Checks that a file can be made at a path.
+ * @throws FILE_EXISTS, FILE_WRITE_FAILED
  */
-export async function checkFolderOf(file: string): Promise<void> {
+export async function checkOutput(file: string, { overwrite = false }: OverwriteOptions): Promise<void> {
   const found = await stat(file).catch(() => undefined);
   if (found?.isDirectory()) throw new ToklipError("FILE_WRITE_FAILED", `${file}: is a folder, not a file`);
+  if (found && !overwrite) throw new ToklipError("FILE_EXISTS", `${file}: exists already (--overwrite replaces it)`);
   try {
     await access(path.dirname(file), constants.W_OK);
   } catch (error) {
@@ -33,10 +39,10 @@ export async function makeFolder(folder: string): Promise<void> {
 
 /**
  * Writes a file that appears whole or not at all.
- * @throws FILE_WRITE_FAILED
+ * @throws FILE_EXISTS, FILE_WRITE_FAILED
  */
-export async function writeWhole(file: string, bytes: Uint8Array): Promise<void> {
-  const sink = await openAtomicFile(file);
+export async function writeWhole(file: string, bytes: Uint8Array, options: OverwriteOptions = {}): Promise<void> {
+  const sink = await openAtomicFile(file, options);
   try {
     await sink.write(bytes);
     await sink.commit();

@@ -10,6 +10,7 @@ import type { CliContext } from "./context.ts";
 import { commonFolder, MirroredNames } from "./mirrored-names.ts";
 import {
   addModelOptions,
+  addOverwriteOption,
   addPictureOptions,
   addReportOptions,
   loadModel,
@@ -26,6 +27,7 @@ import { Progress } from "./progress.ts";
 interface ReconstructFlags extends ModelFlags, PictureFlags, ReportFlags {
   readonly out: string;
   readonly sideBySide?: boolean;
+  readonly overwrite?: boolean;
 }
 
 /** A picture to be written. */
@@ -53,6 +55,7 @@ export function define(command: Command, run: RunVerb): void {
   addPictureOptions(command)
     .requiredOption("--out <folder>", "where the PNG files go; made if it is not there")
     .option("--side-by-side", "put what the model saw to the left of what came back (pictures only)");
+  addOverwriteOption(command);
   addReportOptions(command)
     .addHelpText("after", HELP)
     .action((inputs: string[], flags: ReconstructFlags) => run((context) => reconstruct(context, inputs, flags)));
@@ -75,7 +78,7 @@ async function reconstruct(context: CliContext, args: readonly string[], flags: 
     await counts.each(rebuild(model, { idsFiles, inputs, counts, flags, signal }), async (rebuilt) => {
       const file = outputs.next(rebuilt.file);
       await makeFolder(path.dirname(file));
-      await writeWhole(file, await context.engine.encodePng(pictureOf(rebuilt, flags)));
+      await writeWhole(file, await context.engine.encodePng(pictureOf(rebuilt, flags)), flags);
       await context.stdout.line(describe(rebuilt, file, flags));
     });
     return counts.finish();

@@ -1,7 +1,7 @@
 /** `toklip tokenize`: pictures -> ids, one JSON line each, and on request features. */
 import { existsSync } from "node:fs";
 import path from "node:path";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { ToklipError } from "../core/index.ts";
 import { gridOf } from "../models/vision-transformer.ts";
 import { type IdsSoFar, type RunSettings, readIdsSoFar, UnfinishedNote } from "../node/ids-file.ts";
@@ -13,6 +13,7 @@ import { tokenizeImages } from "../pipelines/tokenize.ts";
 import type { CliContext } from "./context.ts";
 import {
   addModelOptions,
+  addOverwriteOption,
   addPictureOptions,
   addReportOptions,
   loadModel,
@@ -21,7 +22,7 @@ import {
   pictureOptions,
   type ReportFlags,
 } from "./model-options.ts";
-import { checkFolderOf } from "./output-path.ts";
+import { checkOutput } from "./output-path.ts";
 import { PictureRun, requirePictures } from "./picture-run.ts";
 import type { RunVerb } from "./program.ts";
 import { Progress } from "./progress.ts";
@@ -31,6 +32,7 @@ interface TokenizeFlags extends ModelFlags, PictureFlags, ReportFlags {
   readonly out?: string;
   readonly features?: string;
   readonly resume?: boolean;
+  readonly overwrite?: boolean;
 }
 
 const HELP = `
@@ -53,7 +55,8 @@ export function define(command: Command, run: RunVerb): void {
   addPictureOptions(command)
     .option("--out <file>", "write the lines to this file (default: standard output)")
     .option("--features <file>", "also write token and image features to this .safetensors file")
-    .option("--resume", "continue the run that --out is from");
+    .addOption(new Option("--resume", "continue the run that --out is from").conflicts("overwrite"));
+  addOverwriteOption(command);
   addReportOptions(command, "print one JSON object a line (always so)");
   command
     .addHelpText("after", HELP)
@@ -98,20 +101,22 @@ async function tokenize(context: CliContext, images: readonly string[], flags: T
 }
 
 /** Checks what can be checked before a model is loaded, and reads what an earlier run left. */
-async function checkTargets({ signal }: CliContext, { out, features, resume }: TokenizeFlags): Promise<IdsSoFar> {
+async function checkTargets({ signal }: CliContext, flags: TokenizeFlags): Promise<IdsSoFar> {
+  const { out, features, resume } = flags;
+  const overwrite = (flags.overwrite ?? false) || (resume ?? false);
   if (features !== undefined) {
     checkRowFilePath(features, [".safetensors"]);
-    await checkFolderOf(features);
+    await checkOutput(features, { overwrite });
   }
   if (out === undefined) {
     if (resume) throw new ToklipError("USAGE", "--resume needs --out, the file to continue");
     return { done: new Set(), bytes: 0 };
   }
-  await checkFolderOf(out);
-  if (resume) return readIdsSoFar(out, { signal });
-  if (existsSync(out) && (await new UnfinishedNote(out).exists())) {
+  if (!overwrite && existsSync(out) && (await new UnfinishedNote(out).exists())) {
     throw new ToklipError("FILE_EXISTS", `${out}: is from an interrupted run, which --resume continues`);
   }
+  await checkOutput(out, { overwrite });
+  if (resume) return readIdsSoFar(out, { signal });
   return { done: new Set(), bytes: 0 };
 }
 

@@ -133,7 +133,7 @@ export class RowFile {
       shape: [this.count, ...tensor.rowShape],
     }));
     await writing(this.path, async () => {
-      const sink = await openAtomicFile(this.path);
+      const sink = await openAtomicFile(this.path, { overwrite: true });
       try {
         await FORMATS[path.extname(this.path).toLowerCase()]!(sink, specs, this.parts, end);
         await sink.commit();

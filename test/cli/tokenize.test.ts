@@ -330,6 +330,20 @@ describe("toklip tokenize --resume", () => {
     `);
   });
 
+  it("is not needed to replace a file on purpose, and excludes that", async () => {
+    await make("p/a.png");
+    await toklip(RUN);
+    await make("p/0.png");
+    const refused = await toklip(RUN);
+    expect(refused.stderr).toMatchInlineSnapshot(`
+      "toklip: ids.jsonl: exists already (--overwrite replaces it) [FILE_EXISTS]; choose another output path, or remove what is there
+      "
+    `);
+    expect((await toklip([...RUN, "--overwrite", "--resume"])).status).toBe(2);
+    expect((await toklip([...RUN, "--overwrite"])).status).toBe(0);
+    expect(filesIn(readFileSync("ids.jsonl", "utf8"))).toEqual(["p/0.png", "p/a.png"]);
+  });
+
   it("needs --out", async () => {
     await make("a.png");
     const { status, stderr } = await toklip(["tokenize", "a.png", ...M, "--resume"]);

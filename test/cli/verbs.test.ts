@@ -246,7 +246,7 @@ describe("toklip convert, export, init and download", () => {
     const asked: ConvertRequest[] = [];
     const convert = async (request: ConvertRequest) => {
       asked.push({ ...request, signal: undefined, onProgress: undefined });
-      return { files: [request.out] };
+      return { files: [request.out], overflowed: [] };
     };
     const flags = ["--precision", "fp16", "--only", "vq", "--shard-size", "1.5GB"];
     const { status, stdout } = await toklip(["convert", "m.pt", "m.safetensors", ...flags], { engine: { convert } });
@@ -280,13 +280,40 @@ describe("toklip convert, export, init and download", () => {
     expect((await toklip(["init", "--config", "tiny", "--seed", "-1", "--out", "m"])).status).toBe(2);
   });
 
+  it("warns of values that the new precision cannot hold", async () => {
+    const convert = async () => ({ files: ["m.safetensors"], overflowed: ["a.weight"] });
+    const { status, stderr } = await toklip(["convert", "m.pt", "m.safetensors", "--precision", "fp16"], {
+      engine: { convert },
+    });
+    expect([status, stderr]).toEqual([
+      0,
+      "toklip: warning: values beyond fp16's range became infinite in 1 of the tensors: a.weight\n",
+    ]);
+  });
+
+  it("replaces no file unless told to", async () => {
+    await make("a.png", "f.npy", "m.safetensors", "out/a.png");
+    const initCheckpoint = async (_: InitRequest) => ({ parameters: 1, bytes: 4 });
+    const engine = { initCheckpoint, convert: async () => ({ files: [], overflowed: [] }) };
+    for (const args of [
+      ["embed", "a.png", ...M, "--out", "f.npy"],
+      ["reconstruct", "a.png", ...M, "--out", "out"],
+      ["convert", "m.pt", "m.safetensors"],
+      ["init", "--config", "x", "--seed", "1", "--out", "m.safetensors"],
+    ]) {
+      const refused = await toklip(args, { engine });
+      expect([refused.status, refused.stderr.includes("[FILE_EXISTS]")]).toEqual([1, true]);
+      expect((await toklip([...args, "--overwrite"], { engine })).status).toBe(0);
+    }
+  });
+
   it("downloads when told to, and only then", async () => {
     const allowed: boolean[] = [];
     const locate = async (name: string, { download }: { download: boolean }) => {
       allowed.push(download);
       return `/cache/${name}`;
     };
-    const engine = { locate, convert: async () => ({ files: [] }) };
+    const engine = { locate, convert: async () => ({ files: [], overflowed: [] }) };
     const { stdout } = await toklip(["download", "o/r/m.pt"], { engine });
     await toklip(["convert", "o/r/m.pt", "m.safetensors"], { engine });
     await toklip(["convert", "o/r/m.pt", "m.safetensors", "--download"], { engine });
