@@ -5,6 +5,7 @@
  */
 import { looksMisdecoded } from "./mojibake-evidence.ts";
 import {
+  CONTROLS,
   encodeSingleByte,
   SINGLE_BYTE_ENCODINGS,
   type SingleByteEncoding,
@@ -42,11 +43,12 @@ function redecode(text: string, encoding: SingleByteEncoding): string | undefine
   return decodeUtf8(bytes);
 }
 
-// UTF-8 sequences as they look in any windows encoding. A lost byte or a space may stand in the longer ones; a run
-// does not begin after a character that continues a sequence, unless it is punctuation or a space of sound text.
-const NEXT = classOf(windowsCharacters(0x80, 0xbf));
-const NEXT_OR_LOST = classOf(`${windowsCharacters(0x80, 0xbf)}\ufffd?`);
-const NEXT_STRICT = classOf(windowsCharacters(0x80, 0xbf).replace(/[\u00a0‘-„†‡•…‹›–—]/g, ""));
+// UTF-8 sequences as they look in latin-1 and the windows encodings. A lost byte or a space may stand in the longer
+// ones; a run does not begin after a character that continues a sequence, unless sound text has it as punctuation.
+const CONTINUATIONS = `${windowsCharacters(0x80, 0xbf)}${CONTROLS}`;
+const NEXT = classOf(CONTINUATIONS);
+const NEXT_OR_LOST = classOf(`${CONTINUATIONS}\ufffd?`);
+const NEXT_STRICT = classOf(CONTINUATIONS.replace(/[\u00a0‘-„†‡•…‹›–—]/g, ""));
 const UTF8_RUNS = new RegExp(
   `(?<!${NEXT_STRICT})(?:${[
     `${classOf(windowsCharacters(0xc2, 0xdf))}${NEXT}`,

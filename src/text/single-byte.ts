@@ -13,11 +13,12 @@ export interface SingleByteEncoding {
 
 const LATIN_1_TOP =
   "¡¢£¤¥¦§¨©ª«¬\u00ad®¯°±²³´µ¶·¸¹º»¼½¾¿ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖ×ØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõö÷øùúûüýþÿ";
-const C1 = Array.from({ length: 32 }, (_, index) => String.fromCharCode(0x80 + index)).join("");
+/** The control characters that latin-1 gives to bytes 0x80 to 0x9f. */
+export const CONTROLS = Array.from({ length: 32 }, (_, index) => String.fromCharCode(0x80 + index)).join("");
 
 // Each string is the 128 characters of bytes 0x80 to 0xff; U+0000 stands for "undefined".
 const UPPER_HALVES: readonly (readonly [name: string, characters: string])[] = [
-  ["latin-1", `${C1}\u00a0${LATIN_1_TOP}`],
+  ["latin-1", `${CONTROLS}\u00a0${LATIN_1_TOP}`],
   ["windows-1252", `€\0‚ƒ„…†‡ˆ‰Š‹Œ\0Ž\0\0‘’“”•–—˜™š›œ\0žŸ\u00a0${LATIN_1_TOP}`],
   [
     "windows-1251",
@@ -41,7 +42,7 @@ const UPPER_HALVES: readonly (readonly [name: string, characters: string])[] = [
   ],
   [
     "iso-8859-2",
-    `${C1}\u00a0Ą˘Ł¤ĽŚ§¨ŠŞŤŹ\u00adŽŻ°ą˛ł´ľśˇ¸šşťź˝žżŔÁÂĂÄĹĆÇČÉĘËĚÍÎĎĐŃŇÓÔŐÖ×ŘŮÚŰÜÝŢßŕáâăäĺćçčéęëěíîďđńňóôőö÷řůúűüýţ˙`,
+    `${CONTROLS}\u00a0Ą˘Ł¤ĽŚ§¨ŠŞŤŹ\u00adŽŻ°ą˛ł´ľśˇ¸šşťź˝žżŔÁÂĂÄĹĆÇČÉĘËĚÍÎĎĐŃŇÓÔŐÖ×ŘŮÚŰÜÝŢßŕáâăäĺćçčéęëěíîďđńňóôőö÷řůúűüýţ˙`,
   ],
   [
     "macintosh",
