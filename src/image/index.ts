@@ -1,0 +1,8 @@
+/** `toklip/image`: pictures in memory, resized as Pillow does, made into pixels and back, compared. */
+export { type Background, toRgb, WHITE } from "./convert.ts";
+export { cropImage } from "./crop.ts";
+export { type Box, checkImage, IMAGE_MODES, type Image, type ImageMode, isImage, samplesOf } from "./image.ts";
+export { psnr, ssim } from "./metrics.ts";
+export { fromPixels, toPixels, writePixels } from "./pixels.ts";
+export { type PreprocessSettings, preprocessImage } from "./preprocess.ts";
+export { type ResizeOptions, resizeImage } from "./resize.ts";
