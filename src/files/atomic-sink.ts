@@ -15,20 +15,21 @@ export interface AtomicSink extends ByteSink {
 export type OpenSink = (fileName: string) => Promise<AtomicSink>;
 
 /**
- * Writes a group of files that appear together, in the order they were opened: none does when `write` fails.
- * @param write gets a function that opens the next file of the group.
+ * Writes a group of files that appear together, in the order of their names: none does when `write` fails. All are
+ * started first, so that a name that cannot be had is found out before the work is done.
+ * @param write gets a sink a file.
  */
-export async function writeTogether<T>(openSink: OpenSink, write: (open: OpenSink) => Promise<T>): Promise<T> {
+export async function writeTogether(
+  openSink: OpenSink,
+  fileNames: readonly string[],
+  write: (sinks: readonly AtomicSink[]) => Promise<void>,
+): Promise<void> {
   const sinks: AtomicSink[] = [];
   try {
-    const result = await write(async (fileName) => {
-      const sink = await openSink(fileName);
-      sinks.push(sink);
-      return sink;
-    });
+    for (const fileName of fileNames) sinks.push(await openSink(fileName));
+    await write(sinks);
     for (const sink of sinks) await sink.finish();
     for (const sink of sinks) await sink.commit();
-    return result;
   } catch (thrown) {
     await Promise.all(sinks.map((sink) => sink.abort()));
     throw thrown;

@@ -121,17 +121,15 @@ export async function writeShardedSafetensors(
   if (!(shardBytes > 0)) throw new ToklipError("ARGUMENT_INVALID", `safetensors: shards of ${shardBytes} bytes`);
   const shards = planShards([...tensors], shardBytes);
   const names = shards.map((_, i) => (shards.length === 1 ? fileName : shardName(base, i, shards.length)));
-  return writeTogether(openSink, async (open) => {
+  const files = shards.length === 1 ? names : [...names, `${fileName}.index.json`];
+  await writeTogether(openSink, files, async (sinks) => {
     for (const [i, shard] of shards.entries()) {
-      const sink = await open(names[i]!);
-      await writeSafetensors(sink, shard, data, metadata);
-      await sink.finish();
+      await writeSafetensors(sinks[i]!, shard, data, metadata);
+      await sinks[i]!.finish();
     }
-    if (shards.length === 1) return names;
-    const indexName = `${fileName}.index.json`;
-    await writeIndex(await open(indexName), shards, names);
-    return [...names, indexName];
+    if (files.length > shards.length) await writeIndex(sinks.at(-1)!, shards, names);
   });
+  return files;
 }
 
 /** Fills shards in order. */
