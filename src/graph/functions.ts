@@ -58,7 +58,11 @@ export const transpose = (x: Tensor, perm: readonly number[]): Tensor => one("tr
 export const expand = (x: Tensor, shape: Shape): Tensor => one("expand", [x], { shape });
 export const concat = (parts: readonly Tensor[], axis: number): Tensor => one("concat", parts, { axis });
 export const gather = (x: Tensor, indices: Tensor, axis = 0): Tensor => one("gather", [x, indices], { axis });
-export const upsampleNearest = (x: Tensor, scale = 2): Tensor => one("upsampleNearest", [x], { scale });
+
+/** Repeats each row and column of (B, C, H, W) so many times. */
+export function upsampleNearest(x: Tensor, scale: readonly [number, number] = [2, 2]): Tensor {
+  return one("upsampleNearest", [x], { scale });
+}
 
 /** Elements `start` to `end` (exclusive), every `step`th, along one axis. */
 export function slice(x: Tensor, axis: number, start: number, end: number, step = 1): Tensor {
@@ -86,13 +90,14 @@ export interface Conv2dOptions {
   readonly stride?: readonly [number, number];
   /** Zeros at the top, left, bottom, right. */
   readonly pads?: readonly [number, number, number, number];
+  readonly dilations?: readonly [number, number];
   readonly groups?: number;
 }
 
 /** Cross-correlation of (B, C, H, W) with a weight (O, C/groups, kH, kW). */
 export function conv2d(x: Tensor, weight: Tensor, bias?: Tensor, options: Conv2dOptions = {}): Tensor {
-  const { stride = [1, 1], pads = [0, 0, 0, 0], groups = 1 } = options;
-  return one("conv2d", bias ? [x, weight, bias] : [x, weight], { strides: stride, pads, groups, dilations: [1, 1] });
+  const { stride = [1, 1], pads = [0, 0, 0, 0], dilations = [1, 1], groups = 1 } = options;
+  return one("conv2d", bias ? [x, weight, bias] : [x, weight], { strides: stride, pads, dilations, groups });
 }
 
 export const reduceSum = (x: Tensor, axes: readonly number[]): Tensor => one("reduceSum", [x], { axes });

@@ -7,6 +7,7 @@ export * from "./interpreter.ts";
 export * from "./op.ts";
 export * from "./op-table.ts";
 export { onnxDtype } from "./ops/elementwise.ts";
+export type { Conv2dAttrs } from "./ops/linear.ts";
 export * from "./rewriter.ts";
 export * from "./simplifier.ts";
 export * from "./verifier.ts";

@@ -72,7 +72,7 @@ function downsample(scope: Scope, x: Tensor): Tensor {
 
 /** Doubles a picture: nearest neighbour, then a 3x3 convolution. */
 function upsample(scope: Scope, x: Tensor): Tensor {
-  return conv3x3(scope.at("upsample.conv"), upsampleNearest(x, 2), x.shape[1] as number);
+  return conv3x3(scope.at("upsample.conv"), upsampleNearest(x), x.shape[1] as number);
 }
 
 /** Pixels (B, 3, H, W) in [-1, 1] -> (B, zChannels, h, w). */

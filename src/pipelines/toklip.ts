@@ -18,6 +18,7 @@ import {
 } from "../models/index.ts";
 import { gridOf } from "../models/vision-transformer.ts";
 import {
+  accelerateConvolutions,
   type Backend,
   checkpointWeights,
   type Feeds,
@@ -253,10 +254,12 @@ export class PlatformTokLIP implements TokLIPModel {
 
   private program(name: GraphName): Program {
     const { checkpoint, options } = this.parts;
-    const program = { name, graph: traceGraph(name, this.config), weight: checkpointWeights(checkpoint) };
-    const { precision = "fp32" } = options;
-    if (precision === "fp32") return program;
-    return quantizeProgram(program, (parameter) => readTensor(checkpoint.tensors.get(parameter)!), SCHEMES[precision]);
+    const { precision = "fp32", device = "cpu" } = options;
+    const read = (parameter: string) => readTensor(checkpoint.tensors.get(parameter)!);
+    const plain = { name, graph: traceGraph(name, this.config), weight: checkpointWeights(checkpoint) };
+    // The fast form leans on a layout that only the CPU provider has.
+    const program = device === "cpu" ? accelerateConvolutions(plain, read) : plain;
+    return precision === "fp32" ? program : quantizeProgram(program, read, SCHEMES[precision]);
   }
 
   private requireVq(call: string): void {

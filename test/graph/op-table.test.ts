@@ -117,7 +117,10 @@ const CASES: Record<g.OpName, (random: Random) => Case> = {
       build: (x, i) => g.gather(x, i),
     };
   },
-  upsampleNearest: (r) => ({ shapes: [["B", size(r), size(r), size(r)]], build: (x) => g.upsampleNearest(x, 2) }),
+  upsampleNearest: (r) => ({
+    shapes: [["B", size(r), size(r), size(r)]],
+    build: (x) => g.upsampleNearest(x, [size(r, 1, 3), size(r, 1, 3)]),
+  }),
   matmul: (r) => {
     const k = size(r, 1, 9);
     const left = r.integer(2) ? ["B", 3, size(r), k] : ["B", 1, size(r), k];

@@ -213,31 +213,28 @@ export const shapingOps = {
       return [{ shape: out!.shape, data }];
     },
   }),
-  /** Repeats each pixel of an NCHW picture `scale` times in both directions. */
-  upsampleNearest: op<{ readonly scale: number }>({
+  /** Repeats each row and column of an NCHW picture so many times. */
+  upsampleNearest: op<{ readonly scale: readonly [number, number] }>({
     infer: ([x], { scale }) => {
       requireRank("upsampleNearest", x!, 4);
-      const [batch, channels] = x!.shape;
       const [h, w] = [staticDim("upsampleNearest", x!.shape, 2), staticDim("upsampleNearest", x!.shape, 3)];
-      return [{ dtype: x!.dtype, shape: [batch!, channels!, h * scale, w * scale] }];
+      return [{ dtype: x!.dtype, shape: [x!.shape[0]!, x!.shape[1]!, h * scale[0], w * scale[1]] }];
     },
     lower: (onnx, [x], { scale }) =>
-      onnx.node("Resize", [x!, "", onnx.constant(ndarray("f32", [4], Float32Array.of(1, 1, scale, scale)))], {
+      onnx.node("Resize", [x!, "", onnx.constant(ndarray("f32", [4], Float32Array.of(1, 1, ...scale)))], {
         mode: "nearest",
         nearest_mode: "floor",
         coordinate_transformation_mode: "asymmetric",
       }),
     evaluate: ([x], { scale }, [out]) => {
-      const [, , height, width] = out!.shape;
-      const w = x!.shape[3]!;
-      const data = new Float64Array(sizeOf(out!.shape));
-      for (let i = 0; i < data.length; i++) {
-        const column = Math.floor((i % width!) / scale);
-        const row = Math.floor((Math.floor(i / width!) % height!) / scale);
-        const plane = Math.floor(i / (width! * height!));
-        data[i] = x!.data[(plane * x!.shape[2]! + row) * w + column]!;
-      }
-      return [{ shape: out!.shape, data }];
+      const [, , height, width] = out!.shape as [number, number, number, number];
+      const [, , h, w] = x!.shape as [number, number, number, number];
+      const from = (_: unknown, i: number) => {
+        const column = Math.floor((i % width) / scale[1]);
+        const row = Math.floor((Math.floor(i / width) % height) / scale[0]);
+        return x!.data[(Math.floor(i / (width * height)) * h + row) * w + column]!;
+      };
+      return [{ shape: out!.shape, data: Float64Array.from({ length: sizeOf(out!.shape) }, from) }];
     },
   }),
 };
