@@ -24,9 +24,9 @@ Examples:
 /** The parts of a model by the names of their parameters; the first that fits is taken. */
 const PARTS: readonly (readonly [part: string, names: RegExp])[] = [
   ["VQ encoder", /^visual\.trunk\.vq\.(encoder|quant_conv)\./],
-  ["VQ codebook", /^visual\.trunk\.vq\.quantize\./],
+  ["VQ codebook", /^visual\.trunk\.vq\.quantize\.embedding\./],
   ["VQ decoder", /^visual\.trunk\.vq\.(decoder|post_quant_conv)\./],
-  ["image tower", /^visual\./],
+  ["image tower", /^visual\.(?!trunk\.vq\.)/],
   ["text tower", /^text\./],
   ["other", /^/],
 ];
@@ -98,7 +98,7 @@ function describe({ format, tensors, metadata }: Checkpoint) {
     parameters: countOf(entries),
     tensors: entries.length,
     dtypes: tally(entries, ({ dtype }) => dtype),
-    parts: tally(entries, ({ name }) => PARTS.find(([, names]) => names.test(name))![0]),
+    parts: inOrder(tally(entries, ({ name }) => PARTS.find(([, names]) => names.test(name))![0])),
     metadata,
   };
 }
@@ -114,6 +114,11 @@ function tally(entries: readonly TensorEntry[], key: (entry: TensorEntry) => str
   const counts = new Map<string, number>();
   for (const entry of entries) counts.set(key(entry), (counts.get(key(entry)) ?? 0) + sizeOf(entry.shape));
   return Object.fromEntries(counts);
+}
+
+/** The parts in the order in which a picture meets them, not in the file's. */
+function inOrder(counts: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(PARTS.flatMap(([part]) => (counts[part] === undefined ? [] : [[part, counts[part]]])));
 }
 
 function page({

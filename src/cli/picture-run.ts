@@ -76,7 +76,7 @@ export class PictureRun {
   finish(): number {
     const { progress, participle } = this.options;
     const seconds = this.context.now() - this.startedAt;
-    const rate = seconds > 0 ? `, ${Number((this.done / seconds).toPrecision(3))} images/s` : "";
+    const rate = seconds > 0 && this.done > 0 ? `, ${Number((this.done / seconds).toPrecision(3))} images/s` : "";
     const parts = [
       `${this.done} ${this.done === 1 ? "picture" : "pictures"} ${participle}`,
       ...(this.earlier > 0 ? [`${this.earlier} done before`] : []),
@@ -89,7 +89,7 @@ export class PictureRun {
 
   private skipped(error: ToklipError): void {
     this.failed++;
-    this.options.progress.warn(`skipped: ${error.message}`);
+    this.options.progress.warn(`skipped: ${error.message}; ${error.advice}`);
   }
 
   private tell(): void {

@@ -7,10 +7,8 @@ import { runProgram } from "./program.ts";
 /** Runs the command line that this process was started with, then ends the process. */
 export async function start(engine: Engine): Promise<never> {
   const interrupt = new AbortController();
-  process.on("SIGINT", () => {
-    if (interrupt.signal.aborted) process.exit(130); // the second time, at once
-    interrupt.abort(new Error("interrupted"));
-  });
+  // Once: the second time it has its default effect, and kills.
+  process.once("SIGINT", () => interrupt.abort(new Error("interrupted")));
   const status = await runProgram(process.argv.slice(2), {
     stdout: new Output(process.stdout),
     stderr: new Output(process.stderr),

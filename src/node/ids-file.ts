@@ -39,7 +39,8 @@ export async function readIdsSoFar(
     if (!whole && isTorn(text)) break;
     const line = parseIdsLine(text, `${file}:${number}`);
     if (!whole) break; // complete but for its line end: made again, so that the end is as written by us
-    if (done.has(line.file)) throw new ToklipError("FILE_CORRUPT", `${file}:${number}: ${line.file} has a line already`);
+    if (done.has(line.file))
+      throw new ToklipError("FILE_CORRUPT", `${file}:${number}: ${line.file} has a line already`);
     done.add(line.file);
     first ??= line;
     bytes = end;

@@ -90,6 +90,17 @@ describe("the toklip process", () => {
     expect(filesIn(readFileSync("ids.jsonl", "utf8"))).toEqual(NAMES);
   });
 
+  it("is killed by a second SIGINT, even in the middle of something", async () => {
+    const child = begin(["download", "hang"]);
+    const end = ended(child);
+    await once(child.stderr!, "data"); // it is at work
+    child.kill("SIGINT");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(child.exitCode).toBe(null);
+    child.kill("SIGINT");
+    expect((await end).signal).toBe("SIGINT");
+  });
+
   it("writes whole lines to a pipe at SIGINT", async () => {
     const child = begin(RUN);
     const end = ended(child);

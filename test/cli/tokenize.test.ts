@@ -72,7 +72,7 @@ describe("toklip tokenize", () => {
     expect([status, stdout]).toEqual([0, ""]);
     expect(filesIn(readFileSync("ids.jsonl", "utf8"))).toEqual(["p/a.png", "p/c.png"]);
     expect(stderr).toMatchInlineSnapshot(`
-      "toklip: skipped: p/bad.png: not a picture [IMAGE_UNREADABLE]
+      "toklip: skipped: p/bad.png: not a picture [IMAGE_UNREADABLE]; check that the file is a complete picture in a supported format
       toklip: 2 pictures tokenized, 1 skipped (0 s)
       "
     `);
