@@ -15,7 +15,7 @@ import {
 import { type OpenSink, writeTogether } from "../files/atomic-sink.ts";
 import { type Checkpoint, readTensor, streamTensor } from "../files/checkpoint.ts";
 import type { Graph } from "../graph/index.ts";
-import { type GraphName, gridOf, imageGraphs, type ToklipConfig, traceGraph } from "../models/index.ts";
+import { type GraphName, gridOf, hasTextTower, imageGraphs, type ToklipConfig, traceGraph } from "../models/index.ts";
 import { lowerGraph, type OnnxValue, type Placement, writeOnnx } from "../onnx/index.ts";
 import { prepareGraph } from "../runtime/index.ts";
 
@@ -108,6 +108,46 @@ function describe({ name, dtype, shape }: OnnxValue) {
   return { name, dtype, shape };
 }
 
+/** One graph to write, and the names of its files. */
+interface Plan {
+  readonly name: GraphName;
+  readonly graph: Graph;
+  readonly file: string;
+  /** The file of its weights, where they do not go into the model's own. */
+  readonly data: string | undefined;
+}
+
+function planOf(name: GraphName, config: ToklipConfig): Plan {
+  const graph = prepareGraph(traceGraph(name, config));
+  const file = `${name}.onnx`;
+  return { name, graph, file, data: graphBytes(graph) > LARGEST_EMBEDDED_BYTES ? `${file}.data` : undefined };
+}
+
+/** Writes one graph, and says what is in it. */
+async function writeGraph(
+  { name, graph, file, data }: Plan,
+  checkpoint: Checkpoint,
+  sinks: ReadonlyMap<string, ByteSink>,
+  options: LongCallOptions,
+): Promise<ExportedGraph> {
+  throwIfAborted(options.signal, "export");
+  const placements = data
+    ? await external(graph, checkpoint, data, sinks.get(data)!, options)
+    : await embedded(graph, checkpoint);
+  const model = lowerGraph(graph, name, (parameter) => placements.get(parameter)!);
+  await sinks.get(file)!.write(writeOnnx(model));
+  options.onProgress?.({ stage: "export", item: file, done: 1, total: 1, unit: "files" });
+  return {
+    file,
+    ...(data && { data }),
+    inputs: model.inputs.map(describe),
+    outputs: model.outputs.map(describe),
+    parameters: graphBytes(graph) / DTYPES.f32.bytes,
+  };
+}
+
+const MANIFEST = "manifest.json";
+
 /**
  * Writes the ONNX files and `manifest.json`, all or none.
  * @returns the names of the files
@@ -116,41 +156,19 @@ function describe({ name, dtype, shape }: OnnxValue) {
 export async function exportModel(
   checkpoint: Checkpoint,
   config: ToklipConfig,
-  { parts, openSink, signal, onProgress }: ExportOptions,
+  { parts, openSink, ...options }: ExportOptions,
 ): Promise<{ readonly files: readonly string[] }> {
-  const hasText = checkpoint.tensors.has("text.ln_final.weight");
-  const names = parts ?? [...imageGraphs(config), ...(hasText ? (["text_encoder"] as const) : [])];
-  return writeTogether(openSink, async (open) => {
-    const files: string[] = [];
-    const openNamed = (file: string) => {
-      files.push(file);
-      return open(file);
-    };
+  const names = parts ?? [...imageGraphs(config), ...(hasTextTower(checkpoint) ? (["text_encoder"] as const) : [])];
+  const plans = names.map((name) => planOf(name, config));
+  const files = [...plans.flatMap(({ file, data }) => (data ? [data, file] : [file])), MANIFEST];
+  await writeTogether(openSink, files, async (opened) => {
+    const sinks = new Map(files.map((file, i) => [file, opened[i]!]));
     const graphs: Record<string, ExportedGraph> = {};
-    for (const name of names) {
-      throwIfAborted(signal, "export");
-      const graph = prepareGraph(traceGraph(name, config));
-      const file = `${name}.onnx`;
-      const data = graphBytes(graph) > LARGEST_EMBEDDED_BYTES ? `${file}.data` : undefined;
-      const placements = data
-        ? await external(graph, checkpoint, data, await openNamed(data), { signal, onProgress })
-        : await embedded(graph, checkpoint);
-      const model = lowerGraph(graph, name, (parameter) => placements.get(parameter)!);
-      await (await openNamed(file)).write(writeOnnx(model));
-      onProgress?.({ stage: "export", item: file, done: 1, total: 1, unit: "files" });
-      graphs[name] = {
-        file,
-        ...(data && { data }),
-        inputs: model.inputs.map(describe),
-        outputs: model.outputs.map(describe),
-        parameters: graphBytes(graph) / DTYPES.f32.bytes,
-      };
-    }
-    await (await openNamed("manifest.json")).write(
-      new TextEncoder().encode(`${JSON.stringify(manifestOf(config, graphs), null, 2)}\n`),
-    );
-    return { files };
+    for (const plan of plans) graphs[plan.name] = await writeGraph(plan, checkpoint, sinks, options);
+    const manifest = `${JSON.stringify(manifestOf(config, graphs), null, 2)}\n`;
+    await sinks.get(MANIFEST)!.write(new TextEncoder().encode(manifest));
   });
+  return { files };
 }
 
 function manifestOf(config: ToklipConfig, graphs: Readonly<Record<string, ExportedGraph>>): ExportManifest {
