@@ -70,7 +70,7 @@ export function encode(value: unknown): Uint8Array {
 
 function encodeNumber(value: number): Uint8Array {
   if (Number.isInteger(value) && Math.abs(value) < 2 ** 31) return joinBytes("J", u32(value >>> 0));
-  if (Number.isInteger(value)) return encode(BigInt(value));
+  if (Number.isSafeInteger(value)) return encode(BigInt(value));
   const bytes = new Uint8Array(8);
   new DataView(bytes.buffer).setFloat64(0, value, false);
   return joinBytes("G", bytes);

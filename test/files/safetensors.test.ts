@@ -46,7 +46,7 @@ async function write(
 const arbitraryTensors = fc.uniqueArray(
   fc
     .record({
-      name: fc.string({ unit: "binary", maxLength: 12 }).filter((name) => name !== "__metadata__" && name.isWellFormed()),
+      name: fc.string({ unit: "binary", maxLength: 12 }).filter((name) => name !== "__metadata__"),
       dtype: fc.constantFrom(...(Object.keys(DTYPES) as DType[])),
       shape: fc.array(fc.nat(4), { maxLength: 3 }),
       seed: fc.nat(255),
@@ -152,7 +152,7 @@ describe("openSafetensors", () => {
     const checkpoint = await open(file(text, 1));
     expect([...checkpoint.tensors.keys()]).toEqual(["__proto__"]);
     expect(Object.entries(checkpoint.metadata)).toEqual([["__proto__", "p"]]);
-    expect(({} as Record<string, unknown>)["dtype"]).toBeUndefined();
+    expect(({} as Record<string, unknown>).dtype).toBeUndefined();
   });
 
   it("gives a value or a ToklipError for every truncation and every flipped bit of a small file", async () => {
@@ -287,6 +287,8 @@ describe("sharded checkpoints", () => {
   it("refuses an index that names a tensor its shard lacks", async () => {
     const folder = await written(1000);
     const index = new TextEncoder().encode(JSON.stringify({ weight_map: { t11: "model.safetensors" } }));
-    await expect(openShardedSafetensors(memorySource(index), folder.openSibling)).rejects.toThrow('lacks the tensor "t11"');
+    await expect(openShardedSafetensors(memorySource(index), folder.openSibling)).rejects.toThrow(
+      'lacks the tensor "t11"',
+    );
   });
 });

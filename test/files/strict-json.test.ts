@@ -23,7 +23,31 @@ describe("parseJson", () => {
   });
 
   it("accepts exactly what JSON.parse accepts, but for duplicate keys", () => {
-    const piece = fc.constantFrom("{", "}", "[", "]", ",", ":", '"a"', '"\\', '\\"', '"', "1", "-", "0", ".5", "e3", "true", "nul", "null", " ", "\n", "\t", "\u0001", "\\u00e9");
+    const piece = fc.constantFrom(
+      "{",
+      "}",
+      "[",
+      "]",
+      ",",
+      ":",
+      '"a"',
+      '"\\',
+      '\\"',
+      '"',
+      "1",
+      "-",
+      "0",
+      ".5",
+      "e3",
+      "true",
+      "nul",
+      "null",
+      " ",
+      "\n",
+      "\t",
+      "\u0001",
+      "\\u00e9",
+    );
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 10 }), (pieces) => {
         const text = pieces.join("");
@@ -52,7 +76,7 @@ describe("parseJson", () => {
   it("keeps __proto__ as a key like any other", () => {
     const value = parse('{"__proto__": {"polluted": true}}') as Map<string, Json>;
     expect([...value.keys()]).toEqual(["__proto__"]);
-    expect(({} as Record<string, unknown>)["polluted"]).toBeUndefined();
+    expect(({} as Record<string, unknown>).polluted).toBeUndefined();
   });
 
   it("refuses deep nesting without recursing into it", () => {

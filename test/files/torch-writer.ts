@@ -1,6 +1,6 @@
 /** Writes PyTorch zip checkpoints. */
-import { callOf, globalOf, joinBytes, encode, pickle, Raw, Tuple } from "./pickle-writer.ts";
-import { zip, type ZipPart } from "./zip-writer.ts";
+import { callOf, encode, globalOf, joinBytes, pickle, Raw, Tuple } from "./pickle-writer.ts";
+import { type ZipPart, zip } from "./zip-writer.ts";
 
 export interface FakeTensor {
   readonly key: string;
@@ -12,11 +12,18 @@ export interface FakeTensor {
   readonly storage?: string;
 }
 
+/** The opcodes of a storage's persistent id. */
+export function storageOf(key: string, type: string, count: unknown): Raw {
+  return new Raw(encode(new Tuple("storage", globalOf("torch", type), key, "cpu", count)), "Q");
+}
+
 /** The opcodes of a tensor, as torch.save writes them. */
 export function tensorOf({ key, count, offset = 0, shape, strides, storage = "FloatStorage" }: FakeTensor): Raw {
-  const id = new Tuple("storage", globalOf("torch", storage), key, "cpu", count);
-  const args = [new Raw(encode(id), "Q"), offset, new Tuple(...shape), new Tuple(...strides), false];
-  return callOf(globalOf("torch._utils", "_rebuild_tensor_v2"), [...args, callOf(globalOf("collections", "OrderedDict"), [])]);
+  const args = [storageOf(key, storage, count), offset, new Tuple(...shape), new Tuple(...strides), false];
+  return callOf(globalOf("torch._utils", "_rebuild_tensor_v2"), [
+    ...args,
+    callOf(globalOf("collections", "OrderedDict"), []),
+  ]);
 }
 
 /** The entries of a checkpoint of this value and these storages. */
