@@ -5,9 +5,10 @@
  * grey, CMYK stays CMYK, 16-bit grey becomes int32, 16-bit colour keeps its high bytes, no colour profile is applied.
  * PNG pixels and, with the same libjpeg-turbo arithmetic on both sides, JPEG pixels are equal to the reference's.
  *
- * What differs: EXIF orientation is applied (`exif: false` does as the reference); a damaged file is an error, never
- * a partial picture; SVG and AVIF are read too. Known differences in rare files: a PNG without alpha that names one
- * transparent colour gets an alpha channel (Pillow ignores that colour), and a GIF with a grey palette is `indexed`.
+ * What differs: EXIF orientation is applied (`exif: false` does as the reference, which turns TIFF files only); a damaged
+ * file is an error, never a partial picture; SVG and AVIF are read too. Known differences in rare files: a PNG without
+ * alpha that names one transparent colour gets an alpha channel (Pillow ignores that colour), palette TIFFs come as
+ * colour, not `indexed`, and GIFs whose palette is a grey ramp come `indexed`, not as grey.
  */
 import { readFile, stat } from "node:fs/promises";
 import sharp, { type Metadata, type Sharp, type SharpOptions } from "sharp";
@@ -53,11 +54,9 @@ export async function decodeImage(input: string | Uint8Array, options: DecodeOpt
   const header = await readable(name, () => sharp(bytes, STRICT).metadata());
   checkHeader(name, header, maxPixels);
   throwIfAborted(signal, name);
-  const source: Source = {
-    bytes,
-    header,
-    options: { ...STRICT, density: densityOf(header, maxPixels), autoOrient: exif },
-  };
+  const autoOrient = exif || header.format === "tiff";
+  const density = densityOf(header, maxPixels);
+  const source: Source = { bytes, header, options: { ...STRICT, autoOrient, density } };
   return readable(name, () => samplesAs(layoutOf(header), source));
 }
 
@@ -78,8 +77,18 @@ async function readable<T>(name: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
-    throw new ToklipError("IMAGE_UNREADABLE", `${name}: ${messageOf(error)}`, { cause: error });
+    throw new ToklipError("IMAGE_UNREADABLE", `${name}: ${reasonOf(error)}`, { cause: error });
   }
+}
+
+/** What libvips says, without its repetitions. */
+function reasonOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const lines = new Set(text.split("\n").map((line) => line.trim()));
+  return [...lines]
+    .filter((line) => line !== "")
+    .slice(0, 2)
+    .join("; ");
 }
 
 function checkHeader(name: string, { format, width, height }: Metadata, maxPixels: number): void {
