@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { messageOf, sizeOf, ToklipError } from "../core/index.ts";
 import type { Checkpoint, TensorEntry } from "../files/checkpoint.ts";
-import { checkCheckpoint, hasTextTower, type ToklipConfig } from "../models/index.ts";
+import { checkCheckpoint, checkpointGraphs, type ToklipConfig, withModelNames } from "../models/index.ts";
 import type { CliContext } from "./context.ts";
 import { addReportOptions, type ReportFlags } from "./model-options.ts";
 import { formatBytes, formatCount, formatTable } from "./output.ts";
@@ -79,7 +79,7 @@ async function findConfig(
   let config: ToklipConfig | undefined;
   try {
     config = await engine.findConfig(path, checkpoint, asked);
-    checkCheckpoint(checkpoint, config, hasTextTower(checkpoint));
+    checkCheckpoint(checkpoint, config, checkpointGraphs(checkpoint, config));
     return { config: config.name };
   } catch (error) {
     // What the file is remains worth showing; only a configuration that was asked for must be there.

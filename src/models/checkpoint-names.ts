@@ -5,14 +5,44 @@
 import { ToklipError } from "../core/index.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
 import type { ToklipConfig } from "./config.ts";
-import { imageGraphs, PREFIXES, parameterShapes } from "./toklip.ts";
+import { type GraphName, imageGraphs, PREFIXES, parameterShapes } from "./toklip.ts";
 
 /** Tensors that a checkpoint may hold and that no output depends on. */
 const UNUSED = [/^logit_(scale|bias)$/, /^visual\.trunk\.vq\.quantize\.codebook_used$/];
 
+/** Whether some tensor's name begins so. */
+function hasPrefix({ tensors }: Checkpoint, prefix: string): boolean {
+  return [...tensors.keys()].some((name) => name.startsWith(`${prefix}.`));
+}
+
 /** Whether a checkpoint has a text tower. */
-export function hasTextTower({ tensors }: Checkpoint): boolean {
-  return [...tensors.keys()].some((name) => name.startsWith(`${PREFIXES.text}.`));
+export function hasTextTower(checkpoint: Checkpoint): boolean {
+  return hasPrefix(checkpoint, PREFIXES.text);
+}
+
+/** A bare image tokenizer, as LlamaGen releases it, under the names it has inside a TokLIP; others as they are. */
+export function withModelNames(checkpoint: Checkpoint): Checkpoint {
+  const { tensors } = checkpoint;
+  if (!tensors.has("quantize.embedding.weight") || hasPrefix(checkpoint, PREFIXES.trunk)) return checkpoint;
+  const renamed = new Map([...tensors].map(([name, entry]) => [`${PREFIXES.vq}.${name}`, entry]));
+  return { ...checkpoint, tensors: renamed, close: () => checkpoint.close() };
+}
+
+/**
+ * The graphs that a checkpoint is to be run for: both towers, or the image tower where there is no text tower or none is
+ * wanted, or the VQ alone where there is nothing else.
+ */
+export function checkpointGraphs(
+  checkpoint: Checkpoint,
+  config: ToklipConfig,
+  textTower?: boolean,
+): readonly GraphName[] {
+  const text = textTower ?? hasTextTower(checkpoint);
+  const onlyVq = ![...checkpoint.tensors.keys()].some(
+    (name) => /^(text|visual)\./.test(name) && !name.startsWith(`${PREFIXES.vq}.`),
+  );
+  const image = onlyVq && config.vq ? (["vq_encoder", "vq_decoder"] as const) : imageGraphs(config);
+  return text ? [...image, "text_encoder"] : image;
 }
 
 function list(names: readonly string[]): string {
@@ -21,11 +51,12 @@ function list(names: readonly string[]): string {
 }
 
 /**
- * Checks that a checkpoint holds exactly the parameters of a model.
+ * Checks that a checkpoint holds exactly the parameters of these graphs; a text tower that none of them reads may be
+ * there.
  * @throws CHECKPOINT_MISMATCH naming the first tensors that are mis-shaped, missing or unexpected.
  */
-export function checkCheckpoint(checkpoint: Checkpoint, config: ToklipConfig, textTower: boolean): void {
-  const expected = parameterShapes(config, [...imageGraphs(config), ...(textTower ? (["text_encoder"] as const) : [])]);
+export function checkCheckpoint(checkpoint: Checkpoint, config: ToklipConfig, graphs: readonly GraphName[]): void {
+  const expected = parameterShapes(config, graphs);
   const fail = (what: string): never => {
     throw new ToklipError("CHECKPOINT_MISMATCH", `${checkpoint.name} is not a ${config.name}: ${what}`);
   };
@@ -36,8 +67,9 @@ export function checkCheckpoint(checkpoint: Checkpoint, config: ToklipConfig, te
   }
   const missing = [...expected.keys()].filter((name) => !tensors.has(name));
   if (missing.length > 0) fail(`missing ${list(missing)}`);
-  const skipped = (name: string) =>
-    UNUSED.some((unused) => unused.test(name)) || (!textTower && name.startsWith("text."));
-  const unexpected = [...tensors.keys()].filter((name) => !expected.has(name) && !skipped(name));
+  const withText = graphs.includes("text_encoder");
+  const unread = (name: string) =>
+    UNUSED.some((unused) => unused.test(name)) || (!withText && name.startsWith("text."));
+  const unexpected = [...tensors.keys()].filter((name) => !expected.has(name) && !unread(name));
   if (unexpected.length > 0) fail(`unexpected ${list(unexpected)}`);
 }

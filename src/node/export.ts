@@ -2,7 +2,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type LongCallOptions, messageOf, ToklipError } from "../core/index.ts";
-import { checkCheckpoint, type GraphName, GRAPHS, hasTextTower } from "../models/index.ts";
+import { checkCheckpoint, checkpointGraphs, GRAPHS, type GraphName, withModelNames } from "../models/index.ts";
 import { exportModel } from "../pipelines/export.ts";
 import { findConfig } from "../pipelines/model-files.ts";
 import { openAtomicFile } from "./atomic-file.ts";
@@ -12,6 +12,8 @@ export interface ExportFilesOptions extends LongCallOptions {
   /** The folder to write to; made if it is not there. */
   readonly out: string;
   readonly config?: string | object;
+  /** Lets files of the same names be replaced. Default false. */
+  readonly overwrite?: boolean;
   /** Graphs to write, such as "vq_encoder". Default: all that the checkpoint has. */
   readonly parts?: readonly string[];
 }
@@ -26,21 +28,21 @@ function isGraphName(name: string): name is GraphName {
  */
 export async function exportOnnx(
   source: string,
-  { out, config, parts, signal, onProgress }: ExportFilesOptions,
+  { out, config, parts, overwrite, signal, onProgress }: ExportFilesOptions,
 ): Promise<{ files: string[] }> {
   const unknown = parts?.find((name) => !isGraphName(name));
   if (unknown !== undefined) {
     throw new ToklipError("ARGUMENT_INVALID", `part "${unknown}": expected ${Object.keys(GRAPHS).join(", ")}`);
   }
   const location = await nodePlatform.locate(source, { download: false, signal });
-  const checkpoint = await nodePlatform.openCheckpoint(location);
+  const checkpoint = withModelNames(await nodePlatform.openCheckpoint(location));
   try {
     const found = await findConfig(nodePlatform, location, checkpoint, config);
-    checkCheckpoint(checkpoint, found, hasTextTower(checkpoint));
+    checkCheckpoint(checkpoint, found, checkpointGraphs(checkpoint, found));
     await mkdir(out, { recursive: true }).catch((thrown) => {
       throw new ToklipError("FILE_WRITE_FAILED", `${out}: ${messageOf(thrown)}`, { cause: thrown });
     });
-    const openSink = (file: string) => openAtomicFile(join(out, file));
+    const openSink = (file: string) => openAtomicFile(join(out, file), { overwrite, signal });
     const { files } = await exportModel(checkpoint, found, {
       openSink,
       signal,

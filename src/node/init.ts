@@ -9,19 +9,29 @@ import { nodePlatform } from "./platform.ts";
 export interface InitFileOptions extends Omit<InitOptions, "config"> {
   /** A built-in configuration name, the path of a JSON file, or the parsed JSON. */
   readonly config: string | object;
-  /** The path of the .safetensors file to write; replaced if it exists. */
+  /** The path of the .safetensors file to write. */
   readonly out: string;
+  /** Lets a file of the same name be replaced. Default false. */
+  readonly overwrite?: boolean;
 }
 
 /**
  * Writes a checkpoint of random weights, for benchmarks and for starting a training.
- * @throws CONFIG_UNKNOWN, CONFIG_INVALID, ARGUMENT_INVALID, FILE_WRITE_FAILED, ABORTED
+ * @throws CONFIG_UNKNOWN, CONFIG_INVALID, ARGUMENT_INVALID, FILE_EXISTS, FILE_WRITE_FAILED, ABORTED
  */
-export async function initCheckpoint({ config, out, ...options }: InitFileOptions): Promise<{ parameters: number; bytes: number }> {
+export async function initCheckpoint({
+  config,
+  out,
+  overwrite,
+  ...options
+}: InitFileOptions): Promise<{ parameters: number; bytes: number }> {
   const { seed } = options;
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) {
     throw new ToklipError("ARGUMENT_INVALID", `seed ${seed}: expected a whole number in [0, 2^32)`);
   }
   const parsed = typeof config === "string" ? await loadConfig(nodePlatform, config) : parseConfig(config);
-  return writeInitialCheckpoint(await openAtomicFile(out), { ...options, config: parsed });
+  return writeInitialCheckpoint(await openAtomicFile(out, { overwrite, signal: options.signal }), {
+    ...options,
+    config: parsed,
+  });
 }

@@ -3,6 +3,7 @@
  * One worker serves all sessions of a backend, one run at a time: ONNX Runtime spreads each run over the cores itself.
  * Session options as measured in docs/engine.md: spinning stops between runs, so that sessions do not slow one another.
  */
+import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { parse, relative } from "node:path";
 import { Worker } from "node:worker_threads";
@@ -111,7 +112,12 @@ class SessionWorker {
     });
   }
 
+  /** Rejects what waits, lets the run under way end (its thread cannot be stopped inside ONNX Runtime), then stops. */
   async close(): Promise<void> {
+    const busy = this.active !== undefined && this.failure === undefined;
+    const idle = busy ? once(this.worker, "message") : undefined;
+    this.fail(new ToklipError("DISPOSED", "the compute engine has been closed"));
+    await idle;
     await this.worker.terminate();
   }
 

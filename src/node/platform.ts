@@ -21,7 +21,9 @@ export const nodePlatform: Platform = {
   async findFile(names, besideCheckpoint) {
     const folder = besideCheckpoint === "" ? "." : dirname(besideCheckpoint);
     // A path that the user gave is taken as it is; names are looked for beside the checkpoint.
-    const candidates = names.flatMap((name) => (names.length === 1 ? [resolve(name), join(folder, name)] : [join(folder, name)]));
+    const candidates = names.flatMap((name) =>
+      names.length === 1 ? [resolve(name), join(folder, name)] : [join(folder, name)],
+    );
     const found = candidates.find((path) => existsSync(path));
     return found === undefined ? undefined : openFileSource(found);
   },

@@ -3,6 +3,9 @@
 import { parentPort } from "node:worker_threads";
 import ort from "onnxruntime-node";
 
+// What goes wrong is thrown, and thrown errors are ours to word.
+ort.env.logLevel = "fatal";
+
 /** @typedef {{ type: string, data: any, dims: readonly number[] }} Wire an ONNX Runtime tensor in a message */
 
 /** @type {Map<number, ort.InferenceSession>} */

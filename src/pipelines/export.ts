@@ -15,7 +15,7 @@ import {
 import { type OpenSink, writeTogether } from "../files/atomic-sink.ts";
 import { type Checkpoint, readTensor, streamTensor } from "../files/checkpoint.ts";
 import type { Graph } from "../graph/index.ts";
-import { type GraphName, gridOf, hasTextTower, imageGraphs, type ToklipConfig, traceGraph } from "../models/index.ts";
+import { checkpointGraphs, type GraphName, gridOf, type ToklipConfig, traceGraph } from "../models/index.ts";
 import { lowerGraph, type OnnxValue, type Placement, writeOnnx } from "../onnx/index.ts";
 import { prepareGraph } from "../runtime/index.ts";
 
@@ -158,7 +158,7 @@ export async function exportModel(
   config: ToklipConfig,
   { parts, openSink, ...options }: ExportOptions,
 ): Promise<{ readonly files: readonly string[] }> {
-  const names = parts ?? [...imageGraphs(config), ...(hasTextTower(checkpoint) ? (["text_encoder"] as const) : [])];
+  const names = parts ?? checkpointGraphs(checkpoint, config);
   const plans = names.map((name) => planOf(name, config));
   const files = [...plans.flatMap(({ file, data }) => (data ? [data, file] : [file])), MANIFEST];
   await writeTogether(openSink, files, async (opened) => {

@@ -43,18 +43,23 @@ function configInMetadata({ metadata, name }: Checkpoint): ToklipConfig | undefi
   }
 }
 
-/** The built-in configuration whose position embedding and codebook have the checkpoint's shapes. */
+/** Tensors whose shapes tell the built-in configurations apart. */
+const MARKS = [
+  "visual.trunk.pos_embed",
+  "visual.trunk.patch_embed.proj.weight",
+  "visual.trunk.vq.quantize.embedding.weight",
+  "visual.trunk.vq.encoder.conv_blocks.0.res.0.conv1.weight",
+];
+
+/** The first built-in configuration that all marks in the checkpoint fit. */
 function configByShape({ tensors }: Checkpoint): ToklipConfig | undefined {
-  const marks = [
-    "visual.trunk.pos_embed",
-    "visual.trunk.vq.quantize.embedding.weight",
-    "visual.trunk.patch_embed.proj.weight",
-  ];
+  const marks = MARKS.filter((name) => tensors.has(name));
+  if (marks.length === 0) return undefined;
   return Object.keys(BUILT_IN_CONFIGS)
     .map(builtInConfig)
     .find((config) => {
       const shapes = parameterShapes(config);
-      return marks.every((name) => shapes.get(name)?.join() === tensors.get(name)?.shape.join());
+      return marks.every((name) => shapes.get(name)?.join() === tensors.get(name)!.shape.join());
     });
 }
 

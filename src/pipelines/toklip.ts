@@ -10,11 +10,12 @@ import { writePixels } from "../image/pixels.ts";
 import { preprocessImage } from "../image/preprocess.ts";
 import {
   checkCheckpoint,
+  checkpointGraphs,
   type GraphName,
-  hasTextTower,
   NAMES,
   type ToklipConfig,
   traceGraph,
+  withModelNames,
 } from "../models/index.ts";
 import { gridOf } from "../models/vision-transformer.ts";
 import {
@@ -63,6 +64,8 @@ interface Parts {
   readonly backend: Backend;
   readonly checkpoint: Checkpoint;
   readonly config: ToklipConfig;
+  /** What the checkpoint can be run for. */
+  readonly graphs: readonly GraphName[];
   readonly location: string;
   readonly options: LoadOptions;
 }
@@ -92,11 +95,13 @@ export class PlatformTokLIP implements TokLIPModel {
       );
     }
     const location = await platform.locate(source, { signal, onProgress, download });
-    const checkpoint = await platform.openCheckpoint(location);
+    const checkpoint = withModelNames(await platform.openCheckpoint(location));
     try {
       const config = await findConfig(platform, location, checkpoint, options.config);
-      checkCheckpoint(checkpoint, config, options.textTower ?? hasTextTower(checkpoint));
-      return { platform, backend: platform.createBackend({ device, threads }), checkpoint, config, location, options };
+      const graphs = checkpointGraphs(checkpoint, config, options.textTower);
+      checkCheckpoint(checkpoint, config, graphs);
+      const backend = platform.createBackend({ device, threads });
+      return { platform, backend, checkpoint, config, graphs, location, options };
     } catch (thrown) {
       await checkpoint.close();
       throw thrown;
@@ -239,8 +244,10 @@ export class PlatformTokLIP implements TokLIPModel {
 
   private session(graph: GraphName, { onProgress = this.parts.options.onProgress }: LongCallOptions): Promise<Session> {
     if (this.disposed) return Promise.reject(new ToklipError("DISPOSED", "this model has been disposed of"));
-    if (graph === "text_encoder" && !(this.parts.options.textTower ?? hasTextTower(this.parts.checkpoint))) {
-      const why = `${this.parts.checkpoint.name} was opened without a text tower`;
+    // The incremental encoder reads what the whole one reads.
+    const needed = graph === "token_encoder_step" ? "token_encoder" : graph;
+    if (!this.parts.graphs.includes(needed)) {
+      const why = `${this.parts.checkpoint.name} was opened without what ${needed.replace("_", " ")} needs`;
       return Promise.reject(new ToklipError("ARGUMENT_INVALID", why));
     }
     let session = this.sessions.get(graph);

@@ -7,7 +7,9 @@ import { builtInConfig, parameterShapes, traceGraph } from "../../src/models/ind
 import { goldenPath } from "../goldens.ts";
 
 test("the 256 configuration has exactly the reference's names and shapes", () => {
-  const lines = readFileSync(goldenPath("keys_256.txt"), "utf8").split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+  const lines = readFileSync(goldenPath("keys_256.txt"), "utf8")
+    .split("\n")
+    .filter((line) => line !== "" && !line.startsWith("#"));
   const reference = new Map(
     lines.map((line) => {
       const [name, shape] = line.split("\t") as [string, string];
@@ -25,15 +27,23 @@ test("the 256 configuration has exactly the reference's names and shapes", () =>
 });
 
 test("the 384 configuration differs in its 576 positions only", () => {
-  const [small, large] = [256, 384].map((size) => parameterShapes(builtInConfig(`ViT-SO400M-16-SigLIP2-${size}-toklip`)));
+  const [small, large] = [256, 384].map((size) =>
+    parameterShapes(builtInConfig(`ViT-SO400M-16-SigLIP2-${size}-toklip`)),
+  );
   const different = [...large!].filter(([name, shape]) => small!.get(name)?.join() !== shape.join());
   expect(different).toEqual([["visual.trunk.pos_embed", [1, 576, 1152]]]);
 });
 
 test("the work of each graph is the reference's", () => {
   // GMAC a picture, published to one decimal (spec/toklip.md, section 5).
-  const published = { S: { vq_encoder: 69.2, vq_decoder: 126.4, token_encoder: 1.4 + 109.3 + 0.7 }, L: { vq_encoder: 156.3, vq_decoder: 285.1, token_encoder: 3.1 + 257.4 + 1.5 } };
-  for (const [size, name] of [["S", "ViT-SO400M-16-SigLIP2-256-toklip"], ["L", "ViT-SO400M-16-SigLIP2-384-toklip"]] as const) {
+  const published = {
+    S: { vq_encoder: 69.2, vq_decoder: 126.4, token_encoder: 1.4 + 109.3 + 0.7 },
+    L: { vq_encoder: 156.3, vq_decoder: 285.1, token_encoder: 3.1 + 257.4 + 1.5 },
+  };
+  for (const [size, name] of [
+    ["S", "ViT-SO400M-16-SigLIP2-256-toklip"],
+    ["L", "ViT-SO400M-16-SigLIP2-384-toklip"],
+  ] as const) {
     for (const [graph, expected] of Object.entries(published[size])) {
       const measured = multiplyAdds(traceGraph(graph as keyof typeof published.S, builtInConfig(name))) / 1e9;
       expect(Math.abs(measured - expected), `${size} ${graph} ${measured}`).toBeLessThan(0.2);

@@ -1,7 +1,7 @@
 // The pixel teacher against the reference's numbers: a bare state dict without a text tower.
 import { expect, test } from "vitest";
 import { type NDArray, normalizeRows } from "../../src/core/index.ts";
-import { checkCheckpoint, hasTextTower, traceGraph } from "../../src/models/index.ts";
+import { checkCheckpoint, checkpointGraphs, hasTextTower, traceGraph } from "../../src/models/index.ts";
 import { openCheckpointFile } from "../../src/node/checkpoint.ts";
 import { createOrtBackend } from "../../src/node/ort-backend.ts";
 import { checkpointWeights } from "../../src/runtime/index.ts";
@@ -12,7 +12,7 @@ test("the pixel encoder gives the reference's teacher features", async () => {
   const golden = await goldenTensors("train/golden_train.safetensors");
   const checkpoint = await openCheckpointFile(goldenPath("train/teacher.pt"));
   expect(hasTextTower(checkpoint)).toBe(false);
-  checkCheckpoint(checkpoint, config, false);
+  checkCheckpoint(checkpoint, config, checkpointGraphs(checkpoint, config));
   const backend = createOrtBackend();
   const graph = traceGraph("pixel_encoder", config);
   const session = await backend.compile({ name: "teacher", graph, weight: checkpointWeights(checkpoint) });

@@ -22,7 +22,15 @@ describe.each(["vq8_small", "vq8_prng", "vq16_prng"])("%s equals the reference",
   const manifest = goldenJson(`ar/${name}.json`) as Manifest;
   const golden = await goldenTensors(`ar/${name}.safetensors`);
   const { mult, z, K, D, hw, ch } = manifest.config;
-  const config: VqConfig = { type: "llamagen", ch, chMult: mult, numResBlocks: 2, zChannels: z, codebookSize: K, embedDim: D };
+  const config: VqConfig = {
+    type: "llamagen",
+    ch,
+    chMult: mult,
+    numResBlocks: 2,
+    zChannels: z,
+    codebookSize: K,
+    embedDim: D,
+  };
   const backend = createOrtBackend();
   afterAll(() => backend.dispose());
 
@@ -53,19 +61,29 @@ describe.each(["vq8_small", "vq8_prng", "vq16_prng"])("%s equals the reference",
 
   test("encoder, ids, codes and reconstruction", async () => {
     const graph = trace();
-    const session = await backend.compile({ name, graph, weight: async (key) => ({ kind: "array", value: weights.get(key)! }) });
+    const session = await backend.compile({
+      name,
+      graph,
+      weight: async (key) => ({ kind: "array", value: weights.get(key)! }),
+    });
     const outputs = await session.run({ pixels: await golden("input") });
     const codes = outputs["codes"]!.data as Int32Array;
     expect(Array.from(codes)).toEqual(Array.from((await golden("codes")).data as Int32Array));
     for (const stage of ["encoder_out", "quant_conv_out", "z_q", "recon"]) {
-      const difference = maxDifference(outputs[stage]!.data as Float32Array, (await golden(stage)).data as Float32Array);
+      const difference = maxDifference(
+        outputs[stage]!.data as Float32Array,
+        (await golden(stage)).data as Float32Array,
+      );
       // The page's tolerance for forward passes (spec/ar.md, section 5).
       expect(difference, stage).toBeLessThan(1e-4);
     }
   });
 
   test("has the reference's parameters", () => {
-    const count = [...trace().parameters.values()].reduce((sum, { shape }) => sum + (shape as number[]).reduce((a, b) => a * b, 1), 0);
+    const count = [...trace().parameters.values()].reduce(
+      (sum, { shape }) => sum + (shape as number[]).reduce((a, b) => a * b, 1),
+      0,
+    );
     expect(count).toBe(manifest.n_params);
   });
 });
