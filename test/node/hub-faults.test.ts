@@ -1,14 +1,25 @@
 // Downloads where servers lie, fall silent or send elsewhere, and where the disk is full. Everything is on this machine.
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { lstat, mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { ErrorCode, ProgressEvent } from "../../src/core/index.ts";
 import { type HubFileOptions, isHubName, resolveHubFile } from "../../src/node/hub.ts";
+import { readHubSettings } from "../../src/node/hub-settings.ts";
+
+const links = vi.hoisted(() => ({ impossible: false }));
+vi.mock("node:fs/promises", async (load) => {
+  const real = await load<typeof import("node:fs/promises")>();
+  const refused = Object.assign(new Error("operation not permitted"), { code: "EPERM" });
+  return {
+    ...real,
+    symlink: (...paths: [string, string]) => (links.impossible ? Promise.reject(refused) : real.symlink(...paths)),
+  };
+});
 
 const NAME = "owner/repo/models/big.pt";
 const COMMIT = "0123456789abcdef0123456789abcdef01234567";
@@ -308,6 +319,39 @@ describe("a full disk", () => {
   it("or a cache that is no folder is an error of writing", async () => {
     await writeFile(join(root, "file"), "");
     await expectFailure(get({ cacheDir: join(root, "file") }), "FILE_WRITE_FAILED");
+  });
+});
+
+describe("a system without links", () => {
+  afterEach(() => {
+    links.impossible = false;
+  });
+
+  it("gets a copy, which is found the next time, and leaves nothing else", async () => {
+    links.impossible = true;
+    const path = await get();
+    expect((await lstat(path)).isFile()).toBe(true);
+    await expectWhole(path);
+    expect(await readdir(dirname(path))).toEqual(["big.pt"]);
+    expect(await get({ download: false })).toBe(path);
+  });
+});
+
+describe("the environment", () => {
+  it("says where the cache is; empty variables say nothing", async () => {
+    const cacheOf = async (env: NodeJS.ProcessEnv) => (await readHubSettings({ token: "x" }, env)).cacheDir;
+    const usual = join(homedir(), ".cache", "huggingface", "hub");
+    expect(await cacheOf({})).toBe(usual);
+    expect(await cacheOf({ HF_HOME: "", HF_HUB_CACHE: "", XDG_CACHE_HOME: "" })).toBe(usual);
+    expect(await cacheOf({ XDG_CACHE_HOME: "/x" })).toBe("/x/huggingface/hub");
+    expect(await cacheOf({ HF_HOME: "~/h", XDG_CACHE_HOME: "/x" })).toBe(join(homedir(), "h", "hub"));
+    expect(await cacheOf({ HF_HOME: "/h", HF_HUB_CACHE: "/c" })).toBe("/c");
+  });
+
+  it("with an empty HF_TOKEN leaves the token to the file; an empty option is none", async () => {
+    await writeFile(join(root, "token"), "hf_file\n");
+    expect((await readHubSettings({}, { HF_HOME: root, HF_TOKEN: "" })).token).toBe("hf_file");
+    expect((await readHubSettings({ token: "" }, { HF_HOME: root, HF_TOKEN: "hf_variable" })).token).toBeUndefined();
   });
 });
 
