@@ -40,6 +40,7 @@ const protocol: Step = (m) => {
 
 function decimal(m: PickleMachine, text: string): number | bigint {
   if (text.length > MAX_INTEGER_LENGTH || !/^-?\d+$/.test(text)) throw m.input.fault("malformed integer");
+  m.spend(text.length);
   return plainInteger(BigInt(text));
 }
 
@@ -55,6 +56,7 @@ function textLong(m: PickleMachine): number | bigint {
 
 function binaryLong(m: PickleMachine, length: number): number | bigint {
   if (length > MAX_INTEGER_LENGTH || length < 0) throw m.input.fault(`an integer of ${length} bytes`);
+  m.spend(length);
   return plainInteger(m.input.integer(length));
 }
 

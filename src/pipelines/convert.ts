@@ -97,8 +97,15 @@ function convertPiece(piece: Uint8Array, from: DType, to: DType, onOverflow: () 
   if (from === to) return piece;
   const values = toF32(from, viewBytes(from, piece));
   const converted = fromF32(to, values);
-  if (to === "f16" && values.some((value) => Math.abs(value) >= F16_OVERFLOW && Number.isFinite(value))) onOverflow();
+  if (to === "f16" && overflows(values)) onOverflow();
   return bytesOf(converted);
+}
+
+function overflows(values: Float32Array): boolean {
+  for (const value of values) {
+    if (Math.abs(value) >= F16_OVERFLOW && Number.isFinite(value)) return true;
+  }
+  return false;
 }
 
 /** The strings that a .safetensors checkpoint carries. A PyTorch file's metadata is not strings, and not carried over. */
