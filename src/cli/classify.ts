@@ -64,7 +64,7 @@ async function classify(context: CliContext, images: readonly string[], flags: C
     const labels = await encodeLabels(model, names, { templates, signal, onProgress: progress.report });
     const options = { stage: "classify", participle: "classified", progress, strict: flags.strict };
     const counts = new PictureRun(context, options);
-    const results = classifyImages(model, counts.names(inputs), labels, pictureOptions(flags, signal));
+    const results = classifyImages(model, counts.names(inputs), labels, pictureOptions(flags, model.config, signal));
     await counts.each(results, ({ file, scores }) => {
       const labels = scores.slice(0, flags.top);
       return stdout.line(flags.json ? JSON.stringify({ file, labels }) : describe(file, labels));

@@ -76,7 +76,7 @@ async function embed(context: CliContext, images: readonly string[], flags: Embe
       if (text) return embedAllTexts(context, model, text, flags, store);
       const options = { stage: "embed", participle: "embedded", progress, strict: flags.strict };
       const counts = new PictureRun(context, options);
-      const embedding = { ...pictureOptions(flags, context.signal), normalize: flags.normalize ?? false };
+      const embedding = { ...pictureOptions(flags, model.config, context.signal), normalize: flags.normalize ?? false };
       const results = embedImages(model, counts.names(inputs), embedding);
       await counts.each(results, ({ file, features }) => store("file", file, features));
       return counts.finish();
@@ -94,7 +94,11 @@ async function embedAllTexts(
   { batch, normalize = false }: EmbedFlags,
   store: Store,
 ): Promise<number> {
-  for await (const { text, features } of embedTexts(model, texts, { batch, normalize, signal })) {
+  for await (const { text, features } of embedTexts(model, texts, {
+    ...(batch !== undefined && { batch }),
+    normalize,
+    signal,
+  })) {
     await store("text", text, features);
   }
   return 0;

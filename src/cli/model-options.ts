@@ -1,7 +1,9 @@
 /** The options that several verbs share: which model, how it runs, how pictures are prepared. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { ProgressEvent } from "../core/index.ts";
+import type { ToklipConfig } from "../models/config.ts";
 import type { Device, LoadOptions, Precision, PreprocessOptions, TokLIPModel } from "../pipelines/model.ts";
+import { defaultBatch } from "../pipelines/pictures.ts";
 import type { CliContext } from "./context.ts";
 
 /** What `addModelOptions` reads. */
@@ -17,7 +19,7 @@ export interface ModelFlags {
 
 /** What `addPictureOptions` reads. */
 export interface PictureFlags {
-  readonly batch: number;
+  readonly batch?: number;
   readonly resize: "shortest" | "squash";
   /** False with `--no-exif`. */
   readonly exif: boolean;
@@ -55,7 +57,7 @@ export function addTokenizerOption(command: Command): Command {
 /** Adds how pictures are read. */
 export function addPictureOptions(command: Command): Command {
   return command
-    .option("--batch <n>", "pictures a run of the model", parseCount, 8)
+    .option("--batch <n>", "pictures a run of the model (default: 1 to 8, fewer the larger they are)", parseCount)
     .addOption(
       new Option("--resize <mode>", "shortest: shorter edge, then centre crop; squash: both edges")
         .choices(["shortest", "squash"])
@@ -105,9 +107,10 @@ export function loadModel(
 /** The flags as the options of the pipelines. */
 export function pictureOptions(
   flags: PictureFlags,
+  config: ToklipConfig,
   signal: AbortSignal,
 ): PreprocessOptions & { readonly batch: number } {
-  const { batch, resize, exif, background, maxPixels } = flags;
+  const { batch = defaultBatch(config), resize, exif, background, maxPixels } = flags;
   return { batch, resize, exif, background, signal, ...(maxPixels !== undefined && { maxPixels }) };
 }
 

@@ -106,7 +106,7 @@ interface RebuildParts {
 }
 
 async function* rebuild(model: TokLIPModel, { idsFiles, inputs, counts, flags, signal }: RebuildParts) {
-  const options = pictureOptions(flags, signal);
+  const options = pictureOptions(flags, model.config, signal);
   for (const file of idsFiles) yield* reconstructIds(model, readIdsFile(file, { signal }), options);
   if (inputs.length > 0) yield* reconstructImages(model, counts.names(inputs, { exclude: flags.out }), options);
 }

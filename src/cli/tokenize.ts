@@ -83,7 +83,7 @@ async function tokenize(context: CliContext, images: readonly string[], flags: T
       strict: flags.strict,
     });
     const names = counts.names(inputs, { skip: soFar.done });
-    const options = { ...pictureOptions(flags, context.signal), features: features !== undefined };
+    const options = { ...pictureOptions(flags, model.config, context.signal), features: features !== undefined };
     try {
       await counts.each(tokenizeImages(model, names, options), (result) => output.add(result));
       await output.finish({ config: model.config.name });

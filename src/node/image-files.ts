@@ -15,9 +15,7 @@ import { messageOf, ToklipError, throwIfAborted } from "../core/index.ts";
 
 /** What a file in a folder must end in, in either case, to be taken for a picture. */
 export const IMAGE_EXTENSIONS: ReadonlySet<string> = new Set(
-  ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "tif", "tiff", "avif", "bmp", "heic", "heif"].map(
-    (e) => `.${e}`,
-  ),
+  ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "tif", "tiff", "avif", "svg"].map((e) => `.${e}`),
 );
 
 export interface FindImagesOptions {

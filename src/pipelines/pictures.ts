@@ -6,6 +6,7 @@
  * batch runs without it. An error of the model itself, or of the source of names, ends the run.
  */
 import { concatRows, type ErrorCode, type NDArray, ToklipError, throwIfAborted } from "../core/index.ts";
+import type { ToklipConfig } from "../models/config.ts";
 import { batches } from "./batches.ts";
 import type { PreprocessOptions, TokLIPModel } from "./model.ts";
 import { mapOrdered } from "./prefetch.ts";
@@ -17,6 +18,14 @@ export interface PicturesOptions extends PreprocessOptions {
   readonly concurrency?: number;
   /** Pictures prepared but not yet given out; each holds its preprocessed pixels. Default twice `batch`. */
   readonly prefetch?: number;
+}
+
+/** The pixels of two pictures of 256 x 256: more at once are no faster on a CPU, and take more memory. */
+const PIXELS_A_RUN = 2 * 256 * 256;
+
+/** How many pictures a run of a model takes by default: from 1 to 8, fewer the larger they are. */
+export function defaultBatch({ trunk: { imageSize } }: ToklipConfig): number {
+  return Math.max(1, Math.min(8, Math.floor(PIXELS_A_RUN / (imageSize * imageSize))));
 }
 
 /** A picture that could not be read, and why. */
