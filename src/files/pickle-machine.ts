@@ -21,6 +21,8 @@ export interface PickleOptions {
 const WORK_BUDGET = 2 ** 23;
 /** The price of an array, map, set or object, so that 2^20 of them are the most there can be. */
 const CONTAINER_WORK = 8;
+
+/** One run over one pickle. Every method throws `FILE_CORRUPT` where the program asks for what cannot be. */
 export class PickleMachine {
   readonly input: PickleBytes;
   readonly memo = new Map<unknown, unknown>();
