@@ -51,7 +51,10 @@ export function addModelOptions(command: Command): Command {
 
 /** Adds `--tokenizer`, for the verbs that read text. */
 export function addTokenizerOption(command: Command): Command {
-  return command.option("--tokenizer <file>", "tokenizer.json (default: found beside the checkpoint)");
+  return command.option(
+    "--tokenizer <file>",
+    "tokenizer.json, a path or hub name (default: found with the checkpoint)",
+  );
 }
 
 /** Adds how pictures are read. */

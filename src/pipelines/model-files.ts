@@ -2,6 +2,7 @@
 import { type ByteSource, messageOf, ToklipError } from "../core/index.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
 import { BUILT_IN_CONFIGS, builtInConfig, parameterShapes, parseConfig, type ToklipConfig } from "../models/index.ts";
+import type { LoadOptions } from "./model.ts";
 import type { Platform } from "./platform.ts";
 
 /** The metadata key under which our own files carry their configuration. */
@@ -108,14 +109,25 @@ async function parseConfigFile(file: ByteSource): Promise<ToklipConfig> {
 }
 
 /**
- * The `tokenizer.json` of a model: the one asked for, or the one beside the checkpoint.
- * @throws TOKENIZER_INVALID when there is none.
+ * The `tokenizer.json` of a model: the one asked for (a path or a hub name), the one beside the checkpoint, or the one of
+ * the hub repository that the configuration names, where that is in the cache or may be downloaded.
+ * @throws TOKENIZER_INVALID when there is none, FILE_NOT_FOUND when the one asked for is not there
  */
-export async function findTokenizer(platform: Platform, location: string, asked: string | undefined): Promise<unknown> {
-  const file = await platform.findFile(asked === undefined ? ["tokenizer.json"] : [asked], location);
-  if (file === undefined) {
-    const where = asked ?? `tokenizer.json beside ${location}`;
-    throw new ToklipError("TOKENIZER_INVALID", `there is no ${where}, which turning text into ids needs`);
-  }
-  return readJson(file, "TOKENIZER_INVALID");
+export async function findTokenizer(
+  platform: Platform,
+  location: string,
+  { text }: ToklipConfig,
+  { tokenizer, download = false, signal }: Pick<LoadOptions, "tokenizer" | "download" | "signal">,
+): Promise<unknown> {
+  const read = async (path: string) => {
+    const file = await platform.findFile([path], "");
+    return file && readJson(file, "TOKENIZER_INVALID");
+  };
+  if (tokenizer !== undefined) return read(await platform.locate(tokenizer, { download, signal }));
+  const beside = await platform.findFile(["tokenizer.json"], location);
+  if (beside) return readJson(beside, "TOKENIZER_INVALID");
+  const name = text.tokenizerName && `${text.tokenizerName}/tokenizer.json`;
+  if (!name)
+    throw new ToklipError("TOKENIZER_INVALID", `there is no tokenizer.json beside ${location}, which text needs`);
+  return read(await platform.locate(name, { download, signal }));
 }

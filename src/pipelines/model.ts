@@ -23,7 +23,7 @@ export interface LoadOptions extends LongCallOptions {
   readonly precision?: Precision;
   /** Whether text can be encoded. Default: whether the checkpoint has a text tower. It is read when first used. */
   readonly textTower?: boolean;
-  /** A `tokenizer.json`. Default: found beside the checkpoint. */
+  /** The path or hub name of a `tokenizer.json`. Default: beside the checkpoint, else as the configuration names it. */
   readonly tokenizer?: string;
   /** Lets a hub name be downloaded when it is not in the cache. Default false: nothing is downloaded unasked. */
   readonly download?: boolean;

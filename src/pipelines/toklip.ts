@@ -223,7 +223,7 @@ export class PlatformTokLIP implements TokLIPModel {
 
   private textTokenizer(): Promise<TextTokenizer> {
     const { platform, location, options } = this.parts;
-    this.tokenizer ??= findTokenizer(platform, location, options.tokenizer).then((json) =>
+    this.tokenizer ??= findTokenizer(platform, location, this.config, options).then((json) =>
       TextTokenizer.fromJson(json, { vocabSize: this.config.text.vocabSize }),
     );
     return this.tokenizer;

@@ -115,7 +115,7 @@ describe("TokLIP", async () => {
     CHECKPOINT_MISMATCH: () => TokLIP.load(tiny, { config: "ViT-SO400M-16-SigLIP2-256-toklip" }),
     FILE_UNSUPPORTED: () => TokLIP.load(`${pictures}chelsea.jpg`),
     TOKENIZER_INVALID: async () => {
-      const wordless = await TokLIP.load(tiny, { tokenizer: "no-such-tokenizer.json" });
+      const wordless = await TokLIP.load(tiny, { tokenizer: goldenPath("tiny/tiny.json") });
       return wordless.encodeText("a cat").finally(() => wordless.dispose());
     },
   };
