@@ -3,11 +3,11 @@
 //   node dist/cli/main.js init --config ViT-SO400M-16-SigLIP2-256-toklip --seed 1 --parts image --out so400m.safetensors
 //   node bench/encode.mjs --model so400m.safetensors [--batch 1] [--rounds 5] [--peer "python interop/peer_encode.py"]
 import { availableParallelism, cpus } from "node:os";
+import { ndarray } from "../dist/core/index.js";
 import { Graph, gemm, multiplyAdds } from "../dist/graph/index.js";
 import { traceGraph } from "../dist/models/index.js";
 import { TokLIP } from "../dist/node/index.js";
 import { createOrtBackend } from "../dist/node/ort-backend.js";
-import { ndarray } from "../dist/core/index.js";
 import { interleave, option, printTable, startPeer, time } from "./measure.mjs";
 
 const source = option("model");
@@ -24,7 +24,11 @@ async function bareMatmul() {
   const x = graph.input("x", "f32", ["M", 1152]);
   graph.output("y", gemm(x, graph.parameter("w", [4304, 1152]), undefined, { transB: true }));
   const weight = ndarray("f32", [4304, 1152], fill(4304 * 1152));
-  const session = await createOrtBackend().compile({ name: "matmul", graph, weight: async () => ({ kind: "array", value: weight }) });
+  const session = await createOrtBackend().compile({
+    name: "matmul",
+    graph,
+    weight: async () => ({ kind: "array", value: weight }),
+  });
   const feeds = { x: ndarray("f32", [1024, 1152], fill(1024 * 1152)) };
   return { run: () => time(() => session.run(feeds)), gmac: (1024 * 1152 * 4304) / 1e9 };
 }
@@ -38,7 +42,11 @@ const { config } = models.fp32;
 const size = config.trunk.imageSize;
 const side = size / config.trunk.patchSize;
 const pixels = ndarray("f32", [batch, 3, size, size], fill(batch * 3 * size * size));
-const ids = ndarray("i32", [batch, side, side], Int32Array.from({ length: batch * side * side }, (_, i) => (i * 7919) % (config.vq?.codebookSize ?? 1)));
+const ids = ndarray(
+  "i32",
+  [batch, side, side],
+  Int32Array.from({ length: batch * side * side }, (_, i) => (i * 7919) % (config.vq?.codebookSize ?? 1)),
+);
 
 const matmul = await bareMatmul();
 const peer = peerCommand ? startPeer(peerCommand) : undefined;
@@ -54,19 +62,31 @@ const entries = {
 const PARTS = /** @type {const} */ (["vq_encoder", "token_encoder", "vq_decoder"]);
 if (peer) {
   for (const part of PARTS) {
-    for (const precision of ["fp32", "bf16"]) entries[`PyTorch ${part} ${precision}`] = () => peer.ask(`${part} ${precision} ${batch}`);
+    for (const precision of ["fp32", "bf16"])
+      entries[`PyTorch ${part} ${precision}`] = () => peer.ask(`${part} ${precision} ${batch}`);
   }
 }
 const results = await interleave(entries, { rounds });
 peer?.stop();
 
 const ms = (/** @type {string} */ name) => results[name]?.median ?? Number.NaN;
-const gmac = Object.fromEntries(PARTS.map((part) => [part, multiplyAdds(traceGraph(part, config), { B: batch }) / 1e9]));
+const gmac = Object.fromEntries(
+  PARTS.map((part) => [part, multiplyAdds(traceGraph(part, config), { B: batch }) / 1e9]),
+);
 const bareRate = (2 * matmul.gmac) / (ms("matmul") / 1e3);
-console.log(`${cpus()[0]?.model}, ${availableParallelism()} cores, batch ${batch}, median of ${rounds} interleaved rounds`);
+console.log(
+  `${cpus()[0]?.model}, ${availableParallelism()} cores, batch ${batch}, median of ${rounds} interleaved rounds`,
+);
 console.log(`bare ONNX Runtime matrix product: ${bareRate.toFixed(0)} GFLOP/s\n`);
 printTable(
-  ["part", "ms a picture (best)", "GFLOP", "GFLOP/s", "of bare matmul", ...(peer ? ["of PyTorch fp32's time", "of PyTorch bf16's time"] : [])],
+  [
+    "part",
+    "ms a picture (best)",
+    "GFLOP",
+    "GFLOP/s",
+    "of bare matmul",
+    ...(peer ? ["of PyTorch fp32's time", "of PyTorch bf16's time"] : []),
+  ],
   Object.keys(results)
     .filter((name) => name !== "matmul" && !name.startsWith("PyTorch"))
     .map((name) => {
@@ -74,17 +94,31 @@ printTable(
       const work = 2 * /** @type {number} */ (gmac[part]);
       const rate = work / (ms(name) / 1e3);
       const against = ["fp32", "bf16"].map((precision) => (ms(name) / ms(`PyTorch ${part} ${precision}`)).toFixed(2));
-      return [name, `${(ms(name) / batch).toFixed(0)} (${((results[name]?.best ?? 0) / batch).toFixed(0)})`, (work / batch).toFixed(0), rate.toFixed(0), `${((100 * rate) / bareRate).toFixed(0)} %`, ...(peer ? against : [])];
+      return [
+        name,
+        `${(ms(name) / batch).toFixed(0)} (${((results[name]?.best ?? 0) / batch).toFixed(0)})`,
+        (work / batch).toFixed(0),
+        rate.toFixed(0),
+        `${((100 * rate) / bareRate).toFixed(0)} %`,
+        ...(peer ? against : []),
+      ];
     }),
 );
 const work = 2 * ((gmac.vq_encoder ?? 0) + (gmac.token_encoder ?? 0));
 console.log("");
 printTable(
-  ["encodeImage", "ms a picture", "of the time at the bare matmul rate", ...(peer ? ["of PyTorch fp32's time", "of PyTorch bf16's time"] : [])],
+  [
+    "encodeImage",
+    "ms a picture",
+    "of the time at the bare matmul rate",
+    ...(peer ? ["of PyTorch fp32's time", "of PyTorch bf16's time"] : []),
+  ],
   ["fp32", "int8", "int8-fast"].map((precision) => {
     const total = ms("vq_encoder fp32") + ms(`token_encoder ${precision}`);
     const bound = (work / bareRate) * 1e3;
-    const against = ["fp32", "bf16"].map((p) => (total / (ms(`PyTorch vq_encoder ${p}`) + ms(`PyTorch token_encoder ${p}`))).toFixed(2));
+    const against = ["fp32", "bf16"].map((p) =>
+      (total / (ms(`PyTorch vq_encoder ${p}`) + ms(`PyTorch token_encoder ${p}`))).toFixed(2),
+    );
     return [precision, (total / batch).toFixed(0), `${(total / bound).toFixed(2)}x`, ...(peer ? against : [])];
   }),
 );

@@ -23,7 +23,11 @@ if (!existsSync(padded)) {
   const header = JSON.parse(text.toString());
   const dataBytes = statSync(source).size - 8 - headerBytes;
   const extra = Math.floor((PADDED_BYTES - dataBytes) / 4);
-  header["visual.trunk.vq.quantize.codebook_used"] = { dtype: "F32", shape: [extra], data_offsets: [dataBytes, dataBytes + 4 * extra] };
+  header["visual.trunk.vq.quantize.codebook_used"] = {
+    dtype: "F32",
+    shape: [extra],
+    data_offsets: [dataBytes, dataBytes + 4 * extra],
+  };
   const json = Buffer.from(JSON.stringify(header));
   const total = Math.ceil((8 + json.length) / 64) * 64;
   const out = Buffer.alloc(total, 0x20);
@@ -53,10 +57,12 @@ function measure(path, options, act) {
       console.log(JSON.stringify({ opened, ready: performance.now() - start, peak: process.resourceUsage().maxRSS / 1024 }));
       process.exit(0);
     });`;
-  return JSON.parse(spawnSync(process.execPath, ["-e", script], { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }).stdout);
+  return JSON.parse(
+    spawnSync(process.execPath, ["-e", script], { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }).stdout,
+  );
 }
 const CASES = {
-  "open": ["{}", ""],
+  open: ["{}", ""],
   "ids only": ["{}", "await model.encodeIds(pixels);"],
   "image side, fp32": ["{ textTower: false }", "await model.encodeImage(pixels);"],
   "image side, int8": ['{ textTower: false, precision: "int8" }', "await model.encodeImage(pixels);"],

@@ -15,7 +15,11 @@ const side = imageSize / patchSize;
 const tokens = side * side;
 const size = model.config.vq?.codebookSize ?? 1;
 const idsOf = (/** @type {readonly number[]} */ shape, /** @type {number} */ from) =>
-  ndarray("i32", shape, Int32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => ((from + i) * 7919) % size));
+  ndarray(
+    "i32",
+    shape,
+    Int32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => ((from + i) * 7919) % size),
+  );
 
 const rows = [];
 for (const batch of (option("batch", "1") ?? "").split(",").map(Number)) {
@@ -31,7 +35,8 @@ for (const batch of (option("batch", "1") ?? "").split(",").map(Number)) {
       /** @type {number[]} */
       const costs = [];
       const total = await time(async () => {
-        while (stream.position + length <= tokens) costs.push(await time(() => stream.step(idsOf([batch, length], stream.position))));
+        while (stream.position + length <= tokens)
+          costs.push(await time(() => stream.step(idsOf([batch, length], stream.position))));
       });
       await stream.dispose();
       if (round < 0) continue;
@@ -43,10 +48,31 @@ for (const batch of (option("batch", "1") ?? "").split(",").map(Number)) {
     const early = median(perStep.flatMap((costs) => costs.slice(0, quarter)));
     const late = median(perStep.flatMap((costs) => costs.slice(-quarter)));
     const [once, steps] = [median(oneShot), median(bySteps)];
-    rows.push([batch, length, early.toFixed(2), late.toFixed(2), (late / early).toFixed(2), once.toFixed(1), steps.toFixed(1), `${(steps / once).toFixed(2)}x`]);
+    rows.push([
+      batch,
+      length,
+      early.toFixed(2),
+      late.toFixed(2),
+      (late / early).toFixed(2),
+      once.toFixed(1),
+      steps.toFixed(1),
+      `${(steps / once).toFixed(2)}x`,
+    ]);
   }
 }
 console.log(`${model.config.name}, ${precision}, ${tokens} tokens, median of ${rounds}\n`);
-printTable(["batch", "ids a step", "ms a step, first quarter", "last quarter", "last/first", "ms one shot", "ms by steps", "steps/one shot"], rows);
+printTable(
+  [
+    "batch",
+    "ids a step",
+    "ms a step, first quarter",
+    "last quarter",
+    "last/first",
+    "ms one shot",
+    "ms by steps",
+    "steps/one shot",
+  ],
+  rows,
+);
 await model.dispose();
 process.exit(0);

@@ -2,10 +2,11 @@
 //   node bench/tokenize.mjs --model MODEL [--config CONFIG] [--images test/pictures] [--count 16] [--batch 1]
 // The folder is filled with `count` and with 4 x `count` links to the pictures; the bare runs are the same batches of
 // ready pixels. Both are timed in one process, in turn.
+
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { extname, join, resolve } from "node:path";
-import { spawnSync } from "node:child_process";
 import { TokLIP } from "../dist/node/index.js";
 import { tokenizeImages } from "../dist/pipelines/tokenize.js";
 import { median, option, printTable, time } from "./measure.mjs";
@@ -16,7 +17,9 @@ const images = option("images", "test/pictures") ?? "";
 const count = Number(option("count", "16"));
 const batch = Number(option("batch", "1"));
 const rounds = Number(option("rounds", "3"));
-const files = readdirSync(images).filter((name) => /\.(jpe?g|png|webp)$/i.test(name)).map((name) => resolve(images, name));
+const files = readdirSync(images)
+  .filter((name) => /\.(jpe?g|png|webp)$/i.test(name))
+  .map((name) => resolve(images, name));
 
 /** A folder of n links to the pictures. @param {number} n */
 function fill(n) {
@@ -30,7 +33,10 @@ function fill(n) {
 
 const folders = [count, 4 * count].map(fill);
 const model = await TokLIP.load(source, config === undefined ? {} : { config });
-const list = readdirSync(/** @type {string} */ (folders[0])).map((name) => join(/** @type {string} */ (folders[0]), name));
+const list = readdirSync(/** @type {string} */ (folders[0])).map((name) =>
+  join(/** @type {string} */ (folders[0]), name),
+);
+/** @type {import("../dist/core/index.js").NDArray<"f32">[]} */
 const ready = [];
 for (let i = 0; i < list.length; i += batch) ready.push(await model.preprocess(list.slice(i, i + batch)));
 
@@ -41,7 +47,8 @@ for (let round = -1; round < rounds; round++) {
     for (const pixels of ready) await model.encodeIds(pixels);
   });
   const pipeline = await time(async () => {
-    for await (const result of tokenizeImages(model, list, { batch })) if (result.error !== undefined) throw new Error(result.error);
+    for await (const result of tokenizeImages(model, list, { batch }))
+      if (result.error !== undefined) throw result.error;
   });
   if (round >= 0) {
     bare.push(runs);
@@ -66,7 +73,24 @@ function peak(folder) {
 const peaks = folders.map(peak);
 for (const folder of folders) rmSync(folder, { recursive: true });
 printTable(
-  ["pictures", "batch", "ms bare runs", "ms tokenize", "tokenize/bare", `peak MB, ${count} pictures`, `peak MB, ${4 * count} pictures`],
-  [[count, batch, median(bare).toFixed(0), median(whole).toFixed(0), (median(whole) / median(bare)).toFixed(3), .../** @type {number[]} */ (peaks).map((mb) => mb.toFixed(0))]],
+  [
+    "pictures",
+    "batch",
+    "ms bare runs",
+    "ms tokenize",
+    "tokenize/bare",
+    `peak MB, ${count} pictures`,
+    `peak MB, ${4 * count} pictures`,
+  ],
+  [
+    [
+      count,
+      batch,
+      median(bare).toFixed(0),
+      median(whole).toFixed(0),
+      (median(whole) / median(bare)).toFixed(3),
+      .../** @type {number[]} */ (peaks).map((mb) => mb.toFixed(0)),
+    ],
+  ],
 );
 process.exit(0);

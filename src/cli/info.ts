@@ -78,8 +78,9 @@ async function findConfig(
 ): Promise<Found> {
   let config: ToklipConfig | undefined;
   try {
-    config = await engine.findConfig(path, checkpoint, asked);
-    checkCheckpoint(checkpoint, config, checkpointGraphs(checkpoint, config));
+    const named = withModelNames(checkpoint);
+    config = await engine.findConfig(path, named, asked);
+    checkCheckpoint(named, config, checkpointGraphs(named, config));
     return { config: config.name };
   } catch (error) {
     // What the file is remains worth showing; only a configuration that was asked for must be there.

@@ -106,8 +106,8 @@ export function numberToBf16(value: number): number {
 let halfTable: Float32Array | undefined;
 
 /** All of `data` as f32; the same array when it is f32 already. */
-export function toF32(dtype: DType, data: TypedArray): Float32Array {
-  if (dtype === "f32") return data as Float32Array;
+export function toF32(dtype: DType, data: TypedArray): DataOf<"f32"> {
+  if (dtype === "f32") return data as DataOf<"f32">;
   const out = new Float32Array(data.length);
   if (dtype === "f16") {
     halfTable ??= Float32Array.from({ length: 65536 }, (_, bits) => f16ToNumber(bits));

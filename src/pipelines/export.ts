@@ -71,7 +71,7 @@ async function embedded(graph: Graph, checkpoint: Checkpoint): Promise<Map<strin
     const { dtype, shape, data } = await readTensor(checkpoint.tensors.get(name)!);
     placements.set(name, {
       kind: "embedded",
-      value: { dtype: "f32", shape, data: toF32(dtype, data) as Float32Array<ArrayBuffer> },
+      value: { dtype: "f32", shape, data: toF32(dtype, data) },
     });
   }
   return placements;

@@ -10,7 +10,7 @@ import {
   parameterShapes,
   type ToklipConfig,
 } from "../models/index.ts";
-import { CONFIG_METADATA_KEY } from "./model-files.ts";
+import { configMetadata } from "./model-files.ts";
 
 export interface InitOptions extends LongCallOptions {
   readonly config: ToklipConfig;
@@ -58,7 +58,7 @@ export async function writeInitialCheckpoint(
     }
   }
   try {
-    await writeSafetensors(sink, tensors, data, { format: "pt", [CONFIG_METADATA_KEY]: JSON.stringify(config.source) });
+    await writeSafetensors(sink, tensors, data, { format: "pt", ...configMetadata(config) });
     await sink.commit();
   } catch (thrown) {
     await sink.abort();

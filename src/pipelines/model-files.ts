@@ -5,8 +5,13 @@ import { BUILT_IN_CONFIGS, builtInConfig, parameterShapes, parseConfig, type Tok
 import type { LoadOptions } from "./model.ts";
 import type { Platform } from "./platform.ts";
 
-/** The metadata key under which our own files carry their configuration. */
-export const CONFIG_METADATA_KEY = "toklip_config";
+/** The metadata keys under which our own files carry their configuration. */
+const CONFIG_KEYS = { json: "toklip_config", name: "toklip_config_name" } as const;
+
+/** A configuration as metadata of a .safetensors file. */
+export function configMetadata({ source, name }: ToklipConfig): Readonly<Record<string, string>> {
+  return { [CONFIG_KEYS.json]: JSON.stringify(source), [CONFIG_KEYS.name]: name };
+}
 
 const LARGEST_JSON_BYTES = 200e6;
 const LARGEST_CONFIG_BYTES = 1e6;
@@ -33,10 +38,10 @@ export async function readJson(
 }
 
 function configInMetadata({ metadata, name }: Checkpoint): ToklipConfig | undefined {
-  const text = metadata[CONFIG_METADATA_KEY];
+  const { [CONFIG_KEYS.json]: text, [CONFIG_KEYS.name]: known } = metadata;
   if (typeof text !== "string") return undefined;
   try {
-    return parseConfig(JSON.parse(text), name);
+    return parseConfig(JSON.parse(text), typeof known === "string" ? known : name);
   } catch (thrown) {
     throw new ToklipError("CONFIG_INVALID", `${name}: the configuration in the file: ${messageOf(thrown)}`, {
       cause: thrown,

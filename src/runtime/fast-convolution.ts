@@ -198,7 +198,7 @@ export function accelerateConvolutions(program: Program, read: (name: string) =>
   const original = async (name: string): Promise<NDArray<"f32">> => {
     const weight = await program.weight(name);
     const { dtype, shape, data } = weight.kind === "array" ? weight.value : await read(name);
-    return ndarray("f32", shape, toF32(dtype, data) as Float32Array<ArrayBuffer>);
+    return ndarray("f32", shape, toF32(dtype, data));
   };
   const transformed = async (name: string, mark: Mark): Promise<Weight> => {
     const [base, k] = name.split(mark) as [string, string];

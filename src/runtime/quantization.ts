@@ -113,7 +113,7 @@ async function toArray(
   name: string,
 ): Promise<NDArray<"f32">> {
   const array = weight.kind === "array" ? weight.value : await read(name);
-  return ndarray("f32", array.shape, toF32(array.dtype, array.data) as Float32Array<ArrayBuffer>);
+  return ndarray("f32", array.shape, toF32(array.dtype, array.data));
 }
 
 /**

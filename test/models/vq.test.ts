@@ -67,7 +67,7 @@ describe.each(["vq8_small", "vq8_prng", "vq16_prng"])("%s equals the reference",
       weight: async (key) => ({ kind: "array", value: weights.get(key)! }),
     });
     const outputs = await session.run({ pixels: await golden("input") });
-    const codes = outputs["codes"]!.data as Int32Array;
+    const codes = outputs.codes!.data as Int32Array;
     expect(Array.from(codes)).toEqual(Array.from((await golden("codes")).data as Int32Array));
     for (const stage of ["encoder_out", "quant_conv_out", "z_q", "recon"]) {
       const difference = maxDifference(

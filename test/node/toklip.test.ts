@@ -179,7 +179,7 @@ describe("TokLIP", async () => {
     expect(manifest.graphs.vq_encoder.inputs).toEqual([{ name: "pixels", dtype: "f32", shape: ["B", 3, 64, 64] }]);
     const encoder = await ort.InferenceSession.create(join(out, manifest.graphs.vq_encoder.file));
     const result = await encoder.run({ pixels: new ort.Tensor("float32", pixels.data, pixels.shape as number[]) });
-    expect(Array.from(result["ids"]!.data as Int32Array)).toEqual(Array.from(codes));
+    expect(Array.from(result.ids!.data as Int32Array)).toEqual(Array.from(codes));
   });
 
   test("runs a random checkpoint made from a seed, the same for the same seed", async () => {
