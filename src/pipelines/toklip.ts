@@ -4,7 +4,15 @@
  *
  * Dim letters: B batch, N image tokens (N = h*w), T text length, D embedding width, H W pixels, h w grid.
  */
-import { concatRows, type LongCallOptions, type NDArray, ndarray, ToklipError, throwIfAborted } from "../core/index.ts";
+import {
+  concatRows,
+  type LongCallOptions,
+  type NDArray,
+  ndarray,
+  rows,
+  ToklipError,
+  throwIfAborted,
+} from "../core/index.ts";
 import { type Checkpoint, readTensor } from "../files/checkpoint.ts";
 import { writePixels } from "../image/pixels.ts";
 import { preprocessImage } from "../image/preprocess.ts";
@@ -23,6 +31,7 @@ import {
   type Backend,
   checkpointWeights,
   type Feeds,
+  type Fetches,
   type Program,
   quantizeProgram,
   type Session,
@@ -48,6 +57,9 @@ import { startTokenStream } from "./token-stream.ts";
 
 /** Pictures that are decoded at the same time. */
 const DECODES_IN_FLIGHT = 4;
+
+/** Tokens in one run on a CPU: image tokens, or text tokens. */
+const TOKENS_OF_RUN = 256;
 
 /** Label sets whose text features are kept. */
 const KEPT_LABEL_SETS = 16;
@@ -156,7 +168,7 @@ export class PlatformTokLIP implements TokLIPModel {
 
   async encodeTextIds(textIds: NDArray<"i32">, options: LongCallOptions = {}): Promise<NDArray<"f32">> {
     const { contextLength, vocabSize } = this.config.text;
-    if (textIds.shape.length !== 2 || textIds.shape[1] !== contextLength) {
+    if (textIds.shape.length !== 2 || textIds.shape[0]! < 1 || textIds.shape[1] !== contextLength) {
       throw new ToklipError("SHAPE_MISMATCH", `text ids: expected (B, ${contextLength}), got [${textIds.shape}]`);
     }
     checkRange("text ids", textIds, vocabSize);
@@ -237,9 +249,37 @@ export class PlatformTokLIP implements TokLIPModel {
     };
   }
 
-  private async run(graph: GraphName, feeds: Feeds, options: LongCallOptions) {
+  /** Runs a graph over all rows, a few at a time: `rowsOfRun` says how many. */
+  private async run(graph: GraphName, feeds: Feeds, options: LongCallOptions): Promise<Fetches> {
     const session = await this.session(graph, options);
-    return session.run(feeds, options);
+    const count = Object.values(feeds)[0]!.shape[0]!;
+    const size = this.rowsOfRun(graph);
+    const parts: Fetches[] = [];
+    for (let begin = 0; begin < count; begin += size) {
+      throwIfAborted(options.signal, graph);
+      const end = Math.min(begin + size, count);
+      const part = Object.entries(feeds).map(([name, array]) => [name, rows(array, begin, end)]);
+      parts.push(await session.run(Object.fromEntries(part), { signal: options.signal }));
+      options.onProgress?.({
+        stage: graph,
+        done: end,
+        total: count,
+        unit: graph === "text_encoder" ? "texts" : "images",
+      });
+    }
+    if (parts.length === 1) return parts[0]!;
+    const names = Object.keys(parts[0] ?? {});
+    return Object.fromEntries(names.map((name) => [name, concatRows(parts.map((part) => part[name]!))]));
+  }
+
+  /**
+   * On a CPU more tokens at once are no faster, but leave its caches and take memory: measured, a batch of four pictures
+   * of 256 tokens runs 10 to 25 % slower a picture than one.
+   */
+  private rowsOfRun(graph: GraphName): number {
+    const { device = "cpu" } = this.parts.options;
+    const tokens = graph === "text_encoder" ? this.config.text.contextLength : gridOf(this.config.trunk).tokens;
+    return device === "cpu" ? Math.max(1, Math.floor(TOKENS_OF_RUN / tokens)) : Number.POSITIVE_INFINITY;
   }
 
   private session(graph: GraphName, { onProgress = this.parts.options.onProgress }: LongCallOptions): Promise<Session> {
