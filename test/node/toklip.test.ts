@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import ort from "onnxruntime-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type NDArray, ndarray, normalizeRows, type ProgressEvent } from "../../src/core/index.ts";
+import { concatRows, type NDArray, ndarray, normalizeRows, type ProgressEvent, rows } from "../../src/core/index.ts";
 import { exportOnnx, initCheckpoint, TokLIP } from "../../src/node/index.ts";
 import { goldenPath, goldenTensors, maxDifference } from "../goldens.ts";
 
@@ -58,6 +58,19 @@ describe("TokLIP", async () => {
     expect(maxDifference(normal.data, (await golden("image_features_norm")).data as Float32Array)).toBeLessThan(1e-5);
     const text = normalizeRows(await model.encodeTextIds((await golden("text_ids")) as NDArray<"i32">));
     expect(maxDifference(text.data, (await golden("text_features_norm")).data as Float32Array)).toBeLessThan(1e-5);
+  });
+
+  test("gives a large batch the results of its pictures", async () => {
+    // 16 tokens a picture and 256 a run: 20 pictures take two runs.
+    const five = Array.from({ length: 5 }, () => pixels);
+    const [large, small] = [await model.encodeImage(concatRows(five)), await model.encodeImage(pixels)];
+    expect(large.imageFeatures.shape).toEqual([20, 64]);
+    for (let i = 0; i < 5; i++) {
+      expect(Array.from(rows(large.ids, 4 * i, 4 * i + 4).data)).toEqual(Array.from(codes));
+      expect(maxDifference(rows(large.imageFeatures, 4 * i, 4 * i + 4).data, small.imageFeatures.data)).toBeLessThan(
+        1e-5,
+      );
+    }
   });
 
   test("decodes ids to the reference's pixels", async () => {
