@@ -58,7 +58,8 @@ const OUT_OF_MEMORY = /bad_alloc|out of memory|failed to allocate/i;
 
 /** A worker thread that answers one request at a time, in order; requests that wait can be withdrawn. */
 class SessionWorker {
-  private readonly worker = new Worker(new URL("./session-worker.mjs", import.meta.url));
+  // Node's own options (--input-type, --import, ...) are the caller's affair, and some of them a worker refuses.
+  private readonly worker = new Worker(new URL("./session-worker.mjs", import.meta.url), { execArgv: [] });
   private readonly waiting: Request[] = [];
   private active: Request | undefined;
   private failure: ToklipError | undefined;
