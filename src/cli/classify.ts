@@ -6,7 +6,7 @@ import { resolveImageInputs } from "../node/image-files.ts";
 import { classifyImages, encodeLabels } from "../pipelines/classify.ts";
 import type { LabelScore } from "../pipelines/model.ts";
 import { resolveTemplates, TEMPLATE_SETS } from "../text/templates.ts";
-import type { CliContext } from "./context.ts";
+import type { CliContext, RunVerb } from "./context.ts";
 import {
   addModelOptions,
   addPictureOptions,
@@ -20,7 +20,6 @@ import {
   type ReportFlags,
 } from "./model-options.ts";
 import { PictureRun, requirePictures } from "./picture-run.ts";
-import type { RunVerb } from "./program.ts";
 import { Progress } from "./progress.ts";
 
 interface ClassifyFlags extends ModelFlags, PictureFlags, ReportFlags {

@@ -69,3 +69,6 @@ export interface CliContext {
   /** Seconds, for rates. */
   readonly now: () => number;
 }
+
+/** Runs a verb's work and keeps its exit status. */
+export type RunVerb = (work: (context: CliContext) => Promise<number>) => Promise<void>;

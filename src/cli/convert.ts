@@ -1,10 +1,9 @@
 /** `toklip convert`: a checkpoint -> .safetensors, whole or in shards. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { ToklipError } from "../core/index.ts";
-import type { CliContext, ConvertRequest } from "./context.ts";
+import type { CliContext, ConvertRequest, RunVerb } from "./context.ts";
 import { addOverwriteOption, addReportOptions, type ReportFlags } from "./model-options.ts";
 import { checkOutput } from "./output-path.ts";
-import type { RunVerb } from "./program.ts";
 import { Progress } from "./progress.ts";
 
 interface ConvertFlags extends ReportFlags, Pick<ConvertRequest, "precision" | "only" | "weights" | "overwrite"> {

@@ -1,9 +1,8 @@
 /** `toklip download`: a hub name -> a file in the cache. */
 import { existsSync } from "node:fs";
 import type { Command } from "commander";
-import type { CliContext } from "./context.ts";
+import type { CliContext, RunVerb } from "./context.ts";
 import { addReportOptions, type ReportFlags } from "./model-options.ts";
-import type { RunVerb } from "./program.ts";
 import { Progress } from "./progress.ts";
 
 const HELP = `

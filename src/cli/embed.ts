@@ -5,7 +5,7 @@ import { resolveImageInputs } from "../node/image-files.ts";
 import { checkRowFilePath, RowFile } from "../node/row-file.ts";
 import { embedImages, embedTexts } from "../pipelines/embed.ts";
 import type { TokLIPModel } from "../pipelines/model.ts";
-import type { CliContext } from "./context.ts";
+import type { CliContext, RunVerb } from "./context.ts";
 import {
   addModelOptions,
   addOverwriteOption,
@@ -21,7 +21,6 @@ import {
 } from "./model-options.ts";
 import { checkOutput } from "./output-path.ts";
 import { PictureRun, requirePictures } from "./picture-run.ts";
-import type { RunVerb } from "./program.ts";
 import { Progress } from "./progress.ts";
 
 interface EmbedFlags extends ModelFlags, PictureFlags, ReportFlags {

@@ -1,8 +1,7 @@
 /** `toklip export`: a model -> ONNX files with a manifest. */
 import type { Command } from "commander";
-import type { CliContext } from "./context.ts";
+import type { CliContext, RunVerb } from "./context.ts";
 import { addReportOptions, type ReportFlags } from "./model-options.ts";
-import type { RunVerb } from "./program.ts";
 import { Progress } from "./progress.ts";
 
 interface ExportFlags extends ReportFlags {

@@ -3,10 +3,9 @@ import type { Command } from "commander";
 import { messageOf, sizeOf, ToklipError } from "../core/index.ts";
 import type { Checkpoint, TensorEntry } from "../files/checkpoint.ts";
 import { checkCheckpoint, checkpointGraphs, type ToklipConfig, withModelNames } from "../models/index.ts";
-import type { CliContext } from "./context.ts";
+import type { CliContext, RunVerb } from "./context.ts";
 import { addReportOptions, type ReportFlags } from "./model-options.ts";
 import { formatBytes, formatCount, formatTable } from "./output.ts";
-import type { RunVerb } from "./program.ts";
 import { Progress } from "./progress.ts";
 
 interface InfoFlags extends ReportFlags {

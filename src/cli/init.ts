@@ -1,10 +1,9 @@
 /** `toklip init`: a configuration and a seed -> a checkpoint of random weights. */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { CliContext, InitRequest } from "./context.ts";
+import type { CliContext, InitRequest, RunVerb } from "./context.ts";
 import { addOverwriteOption, addReportOptions, type ReportFlags } from "./model-options.ts";
 import { formatBytes, formatCount } from "./output.ts";
 import { checkOutput } from "./output-path.ts";
-import type { RunVerb } from "./program.ts";
 import { Progress } from "./progress.ts";
 
 interface InitFlags extends ReportFlags, Pick<InitRequest, "config" | "seed" | "out" | "precision" | "overwrite"> {}

@@ -7,10 +7,7 @@
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { messageOf, ToklipError } from "../core/index.ts";
-import type { CliContext } from "./context.ts";
-
-/** Runs a verb's work and keeps its exit status. */
-export type RunVerb = (work: (context: CliContext) => Promise<number>) => Promise<void>;
+import type { CliContext, RunVerb } from "./context.ts";
 
 interface Verb {
   readonly summary: string;

@@ -6,7 +6,7 @@ import { readIdsFile } from "../node/ids-file.ts";
 import { type ImageInputs, resolveImageInputs } from "../node/image-files.ts";
 import type { TokLIPModel } from "../pipelines/model.ts";
 import { reconstructIds, reconstructImages, sideBySide } from "../pipelines/reconstruct.ts";
-import type { CliContext } from "./context.ts";
+import type { CliContext, RunVerb } from "./context.ts";
 import { commonFolder, MirroredNames } from "./mirrored-names.ts";
 import {
   addModelOptions,
@@ -21,7 +21,6 @@ import {
 } from "./model-options.ts";
 import { makeFolder, writeWhole } from "./output-path.ts";
 import { PictureRun, requirePictures } from "./picture-run.ts";
-import type { RunVerb } from "./program.ts";
 import { Progress } from "./progress.ts";
 
 interface ReconstructFlags extends ModelFlags, PictureFlags, ReportFlags {

@@ -10,7 +10,7 @@ import { checkRowFilePath } from "../node/row-file.ts";
 import { checkIds } from "../pipelines/ids-line.ts";
 import type { TokLIPModel } from "../pipelines/model.ts";
 import { tokenizeImages } from "../pipelines/tokenize.ts";
-import type { CliContext } from "./context.ts";
+import type { CliContext, RunVerb } from "./context.ts";
 import {
   addModelOptions,
   addOverwriteOption,
@@ -24,7 +24,6 @@ import {
 } from "./model-options.ts";
 import { checkOutput } from "./output-path.ts";
 import { PictureRun, requirePictures } from "./picture-run.ts";
-import type { RunVerb } from "./program.ts";
 import { Progress } from "./progress.ts";
 import { TokenizeOutput } from "./tokenize-output.ts";
 

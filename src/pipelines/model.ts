@@ -89,6 +89,8 @@ export interface TokLIPModel {
   /** Ids i32 (B, h, w) or (B, N) -> features, without pixels or the VQ encoder. */
   encodeFeatures(ids: NDArray<"i32">, options?: LongCallOptions): Promise<EncodedFeatures>;
   encodeImage(pixels: NDArray<"f32">, options?: LongCallOptions): Promise<EncodedImage>;
+  /** Pixels f32 (B, 3, H, W) -> features, of a pixel model (a teacher) too; of a TokLIP by way of its ids. */
+  encodePixels(pixels: NDArray<"f32">, options?: LongCallOptions): Promise<EncodedFeatures>;
   /** Text ids i32 (B, T) -> f32 (B, D), not normalised. */
   encodeTextIds(textIds: NDArray<"i32">, options?: LongCallOptions): Promise<NDArray<"f32">>;
   /** Cleans, tokenizes, pads, encodes -> f32 (B, D), not normalised. */

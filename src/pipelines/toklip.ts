@@ -1,19 +1,10 @@
 /**
- * A loaded TokLIP, platform-free: checks what comes in, runs the graphs of `models/toklip.ts` on a backend, each compiled
- * when it is first needed, so that asking for ids never reads the rest of a checkpoint.
+ * A loaded TokLIP, platform-free: from pictures and texts to ids, features, labels and back to pixels. What goes in is
+ * checked in `input-checks.ts`; the graphs run in `graph-runner.ts`.
  *
  * Dim letters: B batch, N image tokens (N = h*w), T text length, D embedding width, H W pixels, h w grid.
  */
-import {
-  concatRows,
-  type LongCallOptions,
-  type NDArray,
-  ndarray,
-  rows,
-  ToklipError,
-  throwIfAborted,
-} from "../core/index.ts";
-import { type Checkpoint, readTensor } from "../files/checkpoint.ts";
+import { concatRows, type LongCallOptions, type NDArray, ndarray, ToklipError, throwIfAborted } from "../core/index.ts";
 import { writePixels } from "../image/pixels.ts";
 import { preprocessImage } from "../image/preprocess.ts";
 import {
@@ -22,23 +13,14 @@ import {
   type GraphName,
   NAMES,
   type ToklipConfig,
-  traceGraph,
   withModelNames,
 } from "../models/index.ts";
-import { gridOf } from "../models/vision-transformer.ts";
-import {
-  accelerateConvolutions,
-  type Backend,
-  checkpointWeights,
-  type Feeds,
-  type Fetches,
-  type Program,
-  quantizeProgram,
-  type Session,
-} from "../runtime/index.ts";
+import type { Feeds } from "../runtime/index.ts";
 import { resolveTemplates } from "../text/templates.ts";
 import { TextTokenizer } from "../text/text-tokenizer.ts";
 import { encodeLabels, type LabelFeatures, scoreLabels } from "./classify.ts";
+import { checkPrecision, GraphRunner, type RunnerParts } from "./graph-runner.ts";
+import { checkIds, checkPixels, checkRange, checkTextIds, requireVq } from "./input-checks.ts";
 import type {
   ClassifyOptions,
   EncodedFeatures,
@@ -46,7 +28,6 @@ import type {
   ImageInput,
   LabelScore,
   LoadOptions,
-  Precision,
   PreprocessOptions,
   TokenStream,
   TokLIPModel,
@@ -58,26 +39,11 @@ import { startTokenStream } from "./token-stream.ts";
 /** Pictures that are decoded at the same time. */
 const DECODES_IN_FLIGHT = 4;
 
-/** Tokens in one run on a CPU: image tokens, or text tokens. */
-const TOKENS_OF_RUN = 256;
-
 /** Label sets whose text features are kept. */
 const KEPT_LABEL_SETS = 16;
 
-/** The form of each linear layer at a precision. The VQ is never quantised: its ids would change. */
-const SCHEMES: Record<Precision, (parameter: string) => "block" | "row" | undefined> = {
-  fp32: () => undefined,
-  int8: (parameter) => (parameter.includes(".vq.") ? undefined : "block"),
-  "int8-fast": (parameter) => (parameter.includes(".vq.") ? undefined : "row"),
-};
-
-interface Parts {
+interface Parts extends RunnerParts {
   readonly platform: Platform;
-  readonly backend: Backend;
-  readonly checkpoint: Checkpoint;
-  readonly config: ToklipConfig;
-  /** What the checkpoint can be run for. */
-  readonly graphs: readonly GraphName[];
   readonly location: string;
   readonly options: LoadOptions;
 }
@@ -86,13 +52,13 @@ interface Parts {
 export class PlatformTokLIP implements TokLIPModel {
   readonly config: ToklipConfig;
   private readonly parts: Parts;
-  private readonly sessions = new Map<GraphName, Promise<Session>>();
+  private readonly runner: GraphRunner;
   private readonly labelSets = new Map<string, Promise<LabelFeatures>>();
   private tokenizer: Promise<TextTokenizer> | undefined;
-  private disposed = false;
 
   protected constructor(parts: Parts) {
     this.parts = parts;
+    this.runner = new GraphRunner(parts);
     this.config = parts.config;
   }
 
@@ -100,12 +66,7 @@ export class PlatformTokLIP implements TokLIPModel {
   protected static async open(platform: Platform, source: string, options: LoadOptions): Promise<Parts> {
     const { signal, onProgress, download = false, device = "cpu", threads } = options;
     throwIfAborted(signal, "load");
-    if (options.precision !== undefined && !Object.hasOwn(SCHEMES, options.precision)) {
-      throw new ToklipError(
-        "ARGUMENT_INVALID",
-        `precision "${options.precision}": expected ${Object.keys(SCHEMES).join(", ")}`,
-      );
-    }
+    checkPrecision(options.precision);
     const location = await platform.locate(source, { signal, onProgress, download });
     const checkpoint = withModelNames(await platform.openCheckpoint(location));
     try {
@@ -143,15 +104,14 @@ export class PlatformTokLIP implements TokLIPModel {
   }
 
   async encodeIds(pixels: NDArray<"f32">, options: LongCallOptions = {}): Promise<NDArray<"i32">> {
-    this.requireVq("encodeIds");
-    this.checkPixels(pixels);
-    const { ids } = await this.run("vq_encoder", { [NAMES.pixels]: pixels }, options);
+    requireVq(this.config, "encodeIds");
+    checkPixels(pixels, this.config);
+    const { ids } = await this.runner.run("vq_encoder", { [NAMES.pixels]: pixels }, options);
     return ids as NDArray<"i32">;
   }
 
   async encodeFeatures(ids: NDArray<"i32">, options: LongCallOptions = {}): Promise<EncodedFeatures> {
-    this.requireVq("encodeFeatures");
-    return this.features("token_encoder", { [NAMES.ids]: this.checkIds(ids) }, options);
+    return this.features("token_encoder", { [NAMES.ids]: checkIds(ids, this.config, "encodeFeatures") }, options);
   }
 
   async encodeImage(pixels: NDArray<"f32">, options: LongCallOptions = {}): Promise<EncodedImage> {
@@ -162,17 +122,13 @@ export class PlatformTokLIP implements TokLIPModel {
   /** Pixels f32 (B, 3, H, W) -> features of a pixel model (a teacher), or of a TokLIP through its ids. */
   async encodePixels(pixels: NDArray<"f32">, options: LongCallOptions = {}): Promise<EncodedFeatures> {
     if (this.config.vq) return this.encodeImage(pixels, options);
-    this.checkPixels(pixels);
+    checkPixels(pixels, this.config);
     return this.features("pixel_encoder", { [NAMES.pixels]: pixels }, options);
   }
 
   async encodeTextIds(textIds: NDArray<"i32">, options: LongCallOptions = {}): Promise<NDArray<"f32">> {
-    const { contextLength, vocabSize } = this.config.text;
-    if (textIds.shape.length !== 2 || textIds.shape[0]! < 1 || textIds.shape[1] !== contextLength) {
-      throw new ToklipError("SHAPE_MISMATCH", `text ids: expected (B, ${contextLength}), got [${textIds.shape}]`);
-    }
-    checkRange("text ids", textIds, vocabSize);
-    const outputs = await this.run("text_encoder", { [NAMES.textIds]: textIds }, options);
+    checkTextIds(textIds, this.config);
+    const outputs = await this.runner.run("text_encoder", { [NAMES.textIds]: textIds }, options);
     return outputs[NAMES.textFeatures] as NDArray<"f32">;
   }
 
@@ -185,8 +141,8 @@ export class PlatformTokLIP implements TokLIPModel {
   }
 
   async decodeIds(ids: NDArray<"i32">, options: LongCallOptions = {}): Promise<NDArray<"f32">> {
-    this.requireVq("decodeIds");
-    const { pixels } = await this.run("vq_decoder", { [NAMES.ids]: this.checkIds(ids) }, options);
+    const feeds = { [NAMES.ids]: checkIds(ids, this.config, "decodeIds") };
+    const { pixels } = await this.runner.run("vq_decoder", feeds, options);
     return pixels as NDArray<"f32">;
   }
 
@@ -203,19 +159,16 @@ export class PlatformTokLIP implements TokLIPModel {
   }
 
   async startStream({ batch = 1 }: { batch?: number } = {}): Promise<TokenStream> {
-    this.requireVq("startStream");
+    const { codebookSize } = requireVq(this.config, "startStream");
     if (!Number.isInteger(batch) || batch < 1) {
       throw new ToklipError("ARGUMENT_INVALID", `startStream: expected a batch of at least 1, got ${batch}`);
     }
-    const session = await this.session("token_encoder_step", {});
-    return startTokenStream(session, this.config, batch, (ids) => checkRange("ids", ids, this.config.vq!.codebookSize));
+    const session = await this.runner.session("token_encoder_step", {});
+    return startTokenStream(session, this.config, batch, (ids) => checkRange("ids", ids, codebookSize));
   }
 
   async dispose(): Promise<void> {
-    if (this.disposed) return;
-    this.disposed = true;
-    await this.parts.backend.dispose();
-    await this.parts.checkpoint.close();
+    await this.runner.dispose();
   }
 
   /** The text features of a label set: computed once, then kept. */
@@ -242,113 +195,10 @@ export class PlatformTokLIP implements TokLIPModel {
   }
 
   private async features(graph: GraphName, feeds: Feeds, options: LongCallOptions): Promise<EncodedFeatures> {
-    const outputs = await this.run(graph, feeds, options);
+    const outputs = await this.runner.run(graph, feeds, options);
     return {
       tokenFeatures: outputs[NAMES.tokenFeatures] as NDArray<"f32">,
       imageFeatures: outputs[NAMES.imageFeatures] as NDArray<"f32">,
     };
-  }
-
-  /** Runs a graph over all rows, a few at a time: `rowsOfRun` says how many. */
-  private async run(graph: GraphName, feeds: Feeds, options: LongCallOptions): Promise<Fetches> {
-    const session = await this.session(graph, options);
-    const count = Object.values(feeds)[0]!.shape[0]!;
-    const size = this.rowsOfRun(graph);
-    const parts: Fetches[] = [];
-    for (let begin = 0; begin < count; begin += size) {
-      throwIfAborted(options.signal, graph);
-      const end = Math.min(begin + size, count);
-      const part = Object.entries(feeds).map(([name, array]) => [name, rows(array, begin, end)]);
-      parts.push(await session.run(Object.fromEntries(part), { signal: options.signal }));
-      options.onProgress?.({
-        stage: graph,
-        done: end,
-        total: count,
-        unit: graph === "text_encoder" ? "texts" : "images",
-      });
-    }
-    if (parts.length === 1) return parts[0]!;
-    const names = Object.keys(parts[0] ?? {});
-    return Object.fromEntries(names.map((name) => [name, concatRows(parts.map((part) => part[name]!))]));
-  }
-
-  /**
-   * On a CPU more tokens at once are no faster, but leave its caches and take memory: measured, a batch of four pictures
-   * of 256 tokens runs 10 to 25 % slower a picture than one.
-   */
-  private rowsOfRun(graph: GraphName): number {
-    const { device = "cpu" } = this.parts.options;
-    const tokens = graph === "text_encoder" ? this.config.text.contextLength : gridOf(this.config.trunk).tokens;
-    return device === "cpu" ? Math.max(1, Math.floor(TOKENS_OF_RUN / tokens)) : Number.POSITIVE_INFINITY;
-  }
-
-  private session(graph: GraphName, { onProgress = this.parts.options.onProgress }: LongCallOptions): Promise<Session> {
-    if (this.disposed) return Promise.reject(new ToklipError("DISPOSED", "this model has been disposed of"));
-    // The incremental encoder reads what the whole one reads.
-    const needed = graph === "token_encoder_step" ? "token_encoder" : graph;
-    if (!this.parts.graphs.includes(needed)) {
-      const why = `${this.parts.checkpoint.name} was opened without what ${needed.replace("_", " ")} needs`;
-      return Promise.reject(new ToklipError("ARGUMENT_INVALID", why));
-    }
-    let session = this.sessions.get(graph);
-    if (session === undefined) {
-      session = this.parts.backend.compile(this.program(graph), { onProgress });
-      this.sessions.set(graph, session);
-      session.catch(() => this.sessions.delete(graph));
-    }
-    return session;
-  }
-
-  private program(name: GraphName): Program {
-    const { checkpoint, options } = this.parts;
-    const { precision = "fp32", device = "cpu" } = options;
-    const read = (parameter: string) => readTensor(checkpoint.tensors.get(parameter)!);
-    const plain = { name, graph: traceGraph(name, this.config), weight: checkpointWeights(checkpoint) };
-    // The fast form leans on a layout that only the CPU provider has.
-    const program = device === "cpu" ? accelerateConvolutions(plain, read) : plain;
-    return precision === "fp32" ? program : quantizeProgram(program, read, SCHEMES[precision]);
-  }
-
-  private requireVq(call: string): void {
-    if (this.config.vq === undefined) {
-      throw new ToklipError(
-        "ARGUMENT_INVALID",
-        `${call}: ${this.config.name} is a pixel model, which has no image ids`,
-      );
-    }
-  }
-
-  private checkPixels({ shape, dtype }: NDArray): void {
-    const { imageSize } = this.config.trunk;
-    if (
-      dtype !== "f32" ||
-      shape.length !== 4 ||
-      shape[0]! < 1 ||
-      shape.slice(1).join() !== `3,${imageSize},${imageSize}`
-    ) {
-      throw new ToklipError(
-        "SHAPE_MISMATCH",
-        `pixels: expected f32 (B, 3, ${imageSize}, ${imageSize}), got ${dtype} [${shape}]`,
-      );
-    }
-  }
-
-  /** Ids (B, h, w) or (B, N), as (B, h, w). */
-  private checkIds(ids: NDArray<"i32">): NDArray<"i32"> {
-    const { side, tokens } = gridOf(this.config.trunk);
-    const [batch, ...grid] = ids.shape;
-    if (ids.dtype !== "i32") throw new ToklipError("DTYPE_MISMATCH", `ids: expected i32, got ${ids.dtype}`);
-    if (batch === undefined || batch < 1 || (grid.join() !== `${side},${side}` && grid.join() !== `${tokens}`)) {
-      throw new ToklipError("IDS_GRID_MISMATCH", `ids: expected (B, ${side}, ${side}), got [${ids.shape}]`);
-    }
-    checkRange("ids", ids, this.config.vq!.codebookSize);
-    return { dtype: "i32", shape: [batch, side, side], data: ids.data };
-  }
-}
-
-function checkRange(what: string, { data }: NDArray<"i32">, size: number): void {
-  const place = data.findIndex((id) => id < 0 || id >= size);
-  if (place >= 0) {
-    throw new ToklipError("IDS_OUT_OF_RANGE", `${what}: ${data[place]} at place ${place} is not in [0, ${size})`);
   }
 }
