@@ -12,7 +12,7 @@ import {
   ToklipError,
   throwIfAborted,
 } from "../core/index.ts";
-import { encodePooled, type ImageEncoder } from "./embed.ts";
+import type { ImageEncoder } from "./embed.ts";
 import type { LabelScore, TokLIPModel } from "./model.ts";
 import { mapPictures, type PictureResult, type PicturesOptions } from "./pictures.ts";
 
@@ -88,7 +88,7 @@ export function classifyImages(
   options: PicturesOptions = {},
 ): AsyncGenerator<PictureResult<ClassifiedImage>, void, undefined> {
   const run = async (pixels: NDArray<"f32">): Promise<ClassifiedImage[]> => {
-    const imageFeatures = await encodePooled(model, pixels, options.signal);
+    const { imageFeatures } = await model.encodePixels(pixels, { signal: options.signal });
     return scoreLabels(imageFeatures, labels).map((scores) => ({ scores }));
   };
   return mapPictures(model, images, run, options);

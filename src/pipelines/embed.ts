@@ -1,7 +1,7 @@
 /** Pictures or texts to one feature vector each: the pipeline behind `toklip embed`. */
 import { type LongCallOptions, type NDArray, normalizeRows, rows, throwIfAborted } from "../core/index.ts";
 import { batches } from "./batches.ts";
-import type { EncodedFeatures, TokLIPModel } from "./model.ts";
+import type { TokLIPModel } from "./model.ts";
 import { mapPictures, type PictureResult, type PicturesOptions } from "./pictures.ts";
 
 export interface EmbedOptions extends PicturesOptions {
@@ -9,10 +9,8 @@ export interface EmbedOptions extends PicturesOptions {
   readonly normalize?: boolean;
 }
 
-/** What image features are asked of: `encodePixels`, where there is one, also serves a model without ids (a teacher). */
-export type ImageEncoder = Pick<TokLIPModel, "preprocess" | "encodeImage"> & {
-  encodePixels?(pixels: NDArray<"f32">, options?: LongCallOptions): Promise<EncodedFeatures>;
-};
+/** What image features are asked of. */
+export type ImageEncoder = Pick<TokLIPModel, "preprocess" | "encodePixels">;
 
 /** The features of one picture, f32 (D). */
 export interface EmbeddedImage {
@@ -36,20 +34,10 @@ export function embedImages(
   options: EmbedOptions = {},
 ): AsyncGenerator<PictureResult<EmbeddedImage>, void, undefined> {
   const run = async (pixels: NDArray<"f32">): Promise<EmbeddedImage[]> => {
-    const imageFeatures = await encodePooled(model, pixels, options.signal);
+    const { imageFeatures } = await model.encodePixels(pixels, { signal: options.signal });
     return split(options.normalize ? normalizeRows(imageFeatures) : imageFeatures).map((features) => ({ features }));
   };
   return mapPictures(model, images, run, options);
-}
-
-/** Pooled image features f32 (B, D) of pixels f32 (B, 3, H, W), not normalised. */
-export async function encodePooled(
-  model: ImageEncoder,
-  pixels: NDArray<"f32">,
-  signal: AbortSignal | undefined,
-): Promise<NDArray<"f32">> {
-  const features = await (model.encodePixels?.(pixels, { signal }) ?? model.encodeImage(pixels, { signal }));
-  return features.imageFeatures;
 }
 
 /**

@@ -73,6 +73,10 @@ export class FakeModel implements Partial<TokLIPModel> {
     return ids;
   }
 
+  encodePixels(pixels: NDArray<"f32">) {
+    return this.encodeImage(pixels);
+  }
+
   async encodeImage(pixels: NDArray<"f32">) {
     const ids = await this.encodeIds(pixels);
     const batch = ids.shape[0]!;
