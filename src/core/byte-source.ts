@@ -10,11 +10,13 @@ export interface ByteSource {
   readonly path?: string;
   /** Reads exactly `length` bytes. Rejects with `FILE_CORRUPT` when they are not all there. */
   read(offset: number, length: number): Promise<Uint8Array>;
+  /** Frees what the source holds open. */
   close?(): Promise<void>;
 }
 
 /** A sink that receives bytes in order. */
 export interface ByteSink {
+  /** Takes the next bytes. */
   write(bytes: Uint8Array): Promise<void>;
 }
 

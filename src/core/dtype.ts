@@ -22,8 +22,11 @@ export const DTYPES = {
   bool: { bytes: 1, array: Uint8Array, float: false },
 } as const satisfies Record<string, DTypeRow>;
 
+/** The name of an element type. */
 export type DType = keyof typeof DTYPES;
+/** The typed array that holds a dtype. */
 export type DataOf<D extends DType> = InstanceType<(typeof DTYPES)[D]["array"]>;
+/** Any typed array that holds elements. */
 export type TypedArray =
   | Float64Array
   | Float32Array

@@ -39,6 +39,7 @@ export const ERROR_CODES = {
   INTERNAL: "report this with the message",
 } as const;
 
+/** One of the codes of `ERROR_CODES`. */
 export type ErrorCode = keyof typeof ERROR_CODES;
 
 /**

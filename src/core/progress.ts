@@ -13,6 +13,8 @@ export interface ProgressEvent {
 
 /** The trailing options of every public call that can take long. */
 export interface LongCallOptions {
+  /** Stops the call when it fires. */
   readonly signal?: AbortSignal | undefined;
+  /** Is told how far the work is. */
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
 }

@@ -9,6 +9,7 @@ export interface RandomState {
   readonly spare: number | null;
 }
 
+/** A seeded generator. */
 export class Random {
   private words: Uint32Array;
   private spare: number | null = null;

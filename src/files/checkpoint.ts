@@ -25,6 +25,7 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   /** What else the file says of itself (epoch, training arguments, safetensors metadata): inert data. */
   readonly metadata: Readonly<Record<string, unknown>>;
+  /** Closes the file. */
   close(): Promise<void>;
 }
 

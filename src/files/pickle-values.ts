@@ -10,6 +10,7 @@ export class PickleGlobal {
     this.name = name;
   }
 
+  /** The dotted name. */
   toString(): string {
     return `${this.module}.${this.name}`;
   }
@@ -40,4 +41,5 @@ export type Spend = (units: number) => void;
  * a `PickleObject`. Work beyond a few steps is paid for, since a pickle may pass the same large argument many times.
  */
 export type Reducer = (args: readonly unknown[], spend: Spend) => unknown;
+/** The calls that a reader knows, by the name of the global. */
 export type ReducerTable = ReadonlyMap<string, Reducer>;

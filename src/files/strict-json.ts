@@ -8,6 +8,7 @@ import { quoted } from "./quoted.ts";
 
 /** A parsed value. Objects are maps in the order of the text. */
 export type Json = null | boolean | number | string | Json[] | JsonObject;
+/** A JSON object; a Map has no prototype to trip over. */
 export type JsonObject = ReadonlyMap<string, Json>;
 
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;

@@ -4,9 +4,12 @@
  */
 import { ToklipError } from "../core/index.ts";
 
+/** A known size, or a product of symbols such as `"B"` or `"256*B"`. */
 export type Dim = number | string;
+/** The dimensions of a tensor, outermost first. */
 export type Shape = readonly Dim[];
 
+/** A product of a known factor and symbols. */
 export interface Monomial {
   readonly factor: number;
   readonly symbols: readonly string[];
@@ -58,10 +61,12 @@ export function isStatic(dim: Dim): dim is number {
   return typeof dim === "number";
 }
 
+/** Whether two shapes have the same dimensions. */
 export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((dim, i) => dim === b[i]);
 }
 
+/** A shape as messages show it: `(B, 3, 256)`. */
 export function formatShape(shape: Shape): string {
   return `(${shape.join(", ")})`;
 }

@@ -34,29 +34,51 @@ function binary(name: BinaryName, a: Operand, b: Operand): Tensor {
   return one(name, [left, right], {});
 }
 
+/** Elementwise a + b, broadcast. */
 export const add = (a: Operand, b: Operand): Tensor => binary("add", a, b);
+/** Elementwise a - b, broadcast. */
 export const sub = (a: Operand, b: Operand): Tensor => binary("sub", a, b);
+/** Elementwise a * b, broadcast. */
 export const mul = (a: Operand, b: Operand): Tensor => binary("mul", a, b);
+/** Elementwise a / b, broadcast. */
 export const div = (a: Operand, b: Operand): Tensor => binary("div", a, b);
+/** The larger of each two elements. */
 export const maximum = (a: Operand, b: Operand): Tensor => binary("max", a, b);
+/** The smaller of each two elements. */
 export const minimum = (a: Operand, b: Operand): Tensor => binary("min", a, b);
+/** Whether a < b, as bool. */
 export const less = (a: Operand, b: Operand): Tensor => binary("less", a, b);
+/** Whether a = b, as bool. */
 export const equal = (a: Operand, b: Operand): Tensor => binary("equal", a, b);
 
+/** -x. */
 export const neg = (x: Tensor): Tensor => one("neg", [x], {});
+/** e to the power of x. */
 export const exp = (x: Tensor): Tensor => one("exp", [x], {});
+/** The natural logarithm. */
 export const log = (x: Tensor): Tensor => one("log", [x], {});
+/** The square root. */
 export const sqrt = (x: Tensor): Tensor => one("sqrt", [x], {});
+/** The hyperbolic tangent. */
 export const tanh = (x: Tensor): Tensor => one("tanh", [x], {});
+/** 1 / (1 + e^-x). */
 export const sigmoid = (x: Tensor): Tensor => one("sigmoid", [x], {});
+/** x times the normal distribution function of x, exact or by tanh. */
 export const gelu = (x: Tensor, approximate: "none" | "tanh" = "none"): Tensor => one("gelu", [x], { approximate });
+/** Elements of `a` where the condition is true, of `b` elsewhere. */
 export const where = (condition: Tensor, a: Tensor, b: Tensor): Tensor => one("where", [condition, a, b], {});
+/** The same values in another dtype; fractions are cut off. */
 export const cast = (x: Tensor, to: DType): Tensor => (x.dtype === to ? x : one("cast", [x], { to }));
 
+/** The same elements in another shape of the same size. */
 export const reshape = (x: Tensor, shape: Shape): Tensor => one("reshape", [x], { shape });
+/** Axis i of the result is axis `perm[i]` of x. */
 export const transpose = (x: Tensor, perm: readonly number[]): Tensor => one("transpose", [x], { perm });
+/** Repeats axes of size 1 to a larger shape. */
 export const expand = (x: Tensor, shape: Shape): Tensor => one("expand", [x], { shape });
+/** Joins tensors along one axis. */
 export const concat = (parts: readonly Tensor[], axis: number): Tensor => one("concat", parts, { axis });
+/** Rows of x along `axis`, named by an integer tensor whose shape replaces that axis. */
 export const gather = (x: Tensor, indices: Tensor, axis = 0): Tensor => one("gather", [x, indices], { axis });
 
 /** Repeats each row and column of (B, C, H, W) so many times. */
@@ -79,6 +101,7 @@ export function pad(x: Tensor, before: readonly number[], after: readonly number
   return one("pad", [x], { before, after, value });
 }
 
+/** (..., M, K) (..., K, N) -> (..., M, N), leading axes broadcast. */
 export const matmul = (a: Tensor, b: Tensor): Tensor => one("matmul", [a, b], {});
 
 /** op(a) op(b) + bias for two matrices. */
@@ -86,6 +109,7 @@ export function gemm(a: Tensor, b: Tensor, bias?: Tensor, { transA = false, tran
   return one("gemm", bias ? [a, b, bias] : [a, b], { transA, transB });
 }
 
+/** How a convolution moves over its input. */
 export interface Conv2dOptions {
   readonly stride?: readonly [number, number];
   /** Zeros at the top, left, bottom, right. */
@@ -100,10 +124,15 @@ export function conv2d(x: Tensor, weight: Tensor, bias?: Tensor, options: Conv2d
   return one("conv2d", bias ? [x, weight, bias] : [x, weight], { strides: stride, pads, dilations, groups });
 }
 
+/** The sum over some axes, which stay with size 1. */
 export const reduceSum = (x: Tensor, axes: readonly number[]): Tensor => one("reduceSum", [x], { axes });
+/** The mean over some axes, which stay with size 1. */
 export const reduceMean = (x: Tensor, axes: readonly number[]): Tensor => one("reduceMean", [x], { axes });
+/** The largest element over some axes, which stay with size 1. */
 export const reduceMax = (x: Tensor, axes: readonly number[]): Tensor => one("reduceMax", [x], { axes });
+/** e^x over the sum of e^x along one axis. */
 export const softmax = (x: Tensor, axis = -1): Tensor => one("softmax", [x], { axis });
+/** The i32 index of the largest element of the last axis, the first on ties; the axis is dropped. */
 export const argmax = (x: Tensor): Tensor => one("argmax", [x], {});
 
 /** Normalises the last axis, then scales and shifts it. */

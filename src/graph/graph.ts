@@ -31,6 +31,7 @@ export type Node =
 
 type NodeBody = Node extends infer N ? (N extends Node ? Omit<N, "id" | "outputs"> : never) : never;
 
+/** A graph that is being traced: nodes in the order they were made, and the names of what goes in and out. */
 export class Graph {
   readonly nodes: Node[] = [];
   readonly inputs = new Map<string, Tensor>();

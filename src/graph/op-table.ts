@@ -7,6 +7,7 @@ import { quantizedOps } from "./ops/quantized.ts";
 import { reductionOps } from "./ops/reduction.ts";
 import { shapingOps } from "./ops/shaping.ts";
 
+/** Every op by name. */
 export const OPS = {
   ...elementwiseOps,
   ...shapingOps,
@@ -16,7 +17,9 @@ export const OPS = {
   ...quantizedOps,
 };
 
+/** The name of an op. */
 export type OpName = keyof typeof OPS;
+/** The attributes that an op takes. */
 export type AttrsOf<K extends OpName> = (typeof OPS)[K] extends Op<infer A> ? A : never;
 
 /** The row of an op, for code that treats all ops alike. */

@@ -5,6 +5,7 @@
 import type { DType, NDArray } from "../core/index.ts";
 import type { Dim, Shape } from "./dim.ts";
 
+/** The dtype and shape of a tensor. */
 export interface TensorType {
   readonly dtype: DType;
   readonly shape: Shape;
@@ -16,6 +17,7 @@ export interface Value {
   readonly data: Float64Array;
 }
 
+/** What an ONNX attribute may hold. */
 export type AttributeValue = number | string | readonly number[] | { readonly float: number };
 
 /** What a lowering may do: add ONNX nodes and constants, and refer to their outputs by name. */
@@ -27,6 +29,7 @@ export interface Lowering {
     attributes?: Readonly<Record<string, AttributeValue>>,
     options?: { readonly domain?: string; readonly outputs?: number },
   ): string[];
+  /** Adds a constant and gives its name. */
   constant(array: NDArray): string;
   /** A one-element i64 tensor that holds the size of a dimension, known or not. */
   size(dim: Dim): string;
@@ -38,6 +41,7 @@ export interface NodeTypes {
   readonly outputs: readonly TensorType[];
 }
 
+/** One row of the op table. */
 export interface Op<A> {
   /**
    * The types of the outputs.

@@ -15,6 +15,7 @@ export const IMAGE_MODES = {
   I: { samples: 1, alpha: -1 },
 } as const;
 
+/** The name of a mode. */
 export type ImageMode = keyof typeof IMAGE_MODES;
 
 /**

@@ -11,6 +11,7 @@ import { type Background, toRgb, WHITE } from "./convert.ts";
 import { type Box, checkImage, type Image } from "./image.ts";
 import { resizeImage } from "./resize.ts";
 
+/** How pictures are prepared for a model. */
 export interface PreprocessSettings {
   /** Edge of the square the model takes, in pixels. */
   readonly size: number;

@@ -14,6 +14,7 @@ import { type FilterTaps, filterTaps, fixedPointTaps, type Span } from "./filter
 import { type Box, checkImage, IMAGE_MODES, type Image, samplesOf } from "./image.ts";
 import { premultiply, unpremultiply } from "./premultiply.ts";
 
+/** The size to resize to, and what part of the result is wanted. */
 export interface ResizeOptions {
   readonly width: number;
   readonly height: number;

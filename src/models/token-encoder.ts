@@ -54,7 +54,9 @@ export const STEP = {
   features: "token_features",
   newKeys: "new_keys",
   newValues: "new_values",
+  /** The input that is the cache of keys of a block. */
   keys: (block: number) => `keys.${block}`,
+  /** The input that is the cache of values of a block. */
   values: (block: number) => `values.${block}`,
 } as const;
 

@@ -80,6 +80,7 @@ export const GRAPHS = {
   },
 } as const satisfies Record<string, Trace>;
 
+/** The name of a graph of a model. */
 export type GraphName = keyof typeof GRAPHS;
 
 /** Traces one graph of a model. */

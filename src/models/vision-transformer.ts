@@ -8,6 +8,7 @@ import { add, reshape, slice, type Tensor } from "../graph/index.ts";
 import { attend, layerNorm, linear, mergeHeads, mlp, type Scope, splitHeads, splitQkv } from "../nn/index.ts";
 import type { TrunkConfig } from "./config.ts";
 
+/** The epsilon of every LayerNorm of the image towers. */
 export const NORM_EPS = 1e-6;
 
 /** The number of tokens of a square picture, and the side of their grid. */

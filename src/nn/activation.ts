@@ -1,6 +1,7 @@
 /** Activation functions by the names that configurations use. */
 import { gelu, mul, sigmoid, type Tensor } from "../graph/index.ts";
 
+/** The activation functions of transformer blocks. */
 export type Activation = "gelu" | "gelu_tanh";
 
 const ACTIVATIONS: Record<Activation, (x: Tensor) => Tensor> = {
@@ -8,6 +9,7 @@ const ACTIVATIONS: Record<Activation, (x: Tensor) => Tensor> = {
   gelu_tanh: (x) => gelu(x, "tanh"),
 };
 
+/** Applies an activation by name. */
 export function activate(x: Tensor, name: Activation): Tensor {
   return ACTIVATIONS[name](x);
 }

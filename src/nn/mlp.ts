@@ -4,6 +4,7 @@ import { type Activation, activate } from "./activation.ts";
 import { linear } from "./linear.ts";
 import type { Scope } from "./scope.ts";
 
+/** How a perceptron is built. */
 export interface MlpOptions {
   /** Names of the two linear layers: timm's `fc1`, `fc2`, or open_clip's `c_fc`, `c_proj`. */
   readonly layers: readonly [string, string];

@@ -2,6 +2,7 @@
 import type { DType } from "../core/index.ts";
 import type { Graph, Tensor } from "../graph/index.ts";
 
+/** A place in the tree of modules, where parameters are named. */
 export class Scope {
   readonly graph: Graph;
   readonly prefix: string;

@@ -2,6 +2,7 @@
 import type { DType, NDArray } from "../core/index.ts";
 import type { AttributeValue, Shape } from "../graph/index.ts";
 
+/** One operator call. */
 export interface OnnxNode {
   readonly name: string;
   readonly opType: string;
@@ -19,6 +20,7 @@ export interface ExternalData {
   readonly length: number;
 }
 
+/** A constant tensor: weights among others. */
 export interface OnnxInitializer {
   readonly name: string;
   readonly dtype: DType;
@@ -26,12 +28,14 @@ export interface OnnxInitializer {
   readonly data: Uint8Array | ExternalData;
 }
 
+/** An input or output. */
 export interface OnnxValue {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: Shape;
 }
 
+/** A whole model. */
 export interface OnnxModel {
   readonly name: string;
   readonly nodes: readonly OnnxNode[];

@@ -39,6 +39,7 @@ export interface ConvertOptions extends LongCallOptions {
   readonly filter?: ((entry: TensorEntry) => boolean) | undefined;
 }
 
+/** What a conversion wrote. */
 export interface ConvertResult {
   /** The names of the files, the index last where there is one. */
   readonly files: readonly string[];

@@ -25,6 +25,7 @@ const LARGEST_EMBEDDED_BYTES = 1e9;
 /** ONNX Runtime maps external weights by page. */
 const PAGE = 4096;
 
+/** What to export and where to. */
 export interface ExportOptions extends LongCallOptions {
   /** Graphs to write. Default: all that the checkpoint has. */
   readonly parts?: readonly GraphName[];

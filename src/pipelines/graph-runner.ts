@@ -35,6 +35,7 @@ export function checkPrecision(precision: Precision = "fp32"): void {
   }
 }
 
+/** What a runner is made of. */
 export interface RunnerParts {
   readonly backend: Backend;
   readonly checkpoint: Checkpoint;
@@ -44,6 +45,7 @@ export interface RunnerParts {
   readonly options: Pick<LoadOptions, "device" | "precision" | "onProgress">;
 }
 
+/** Compiles graphs when they are first run, and runs them. */
 export class GraphRunner {
   private readonly parts: RunnerParts;
   private readonly sessions = new Map<GraphName, Promise<Session>>();
@@ -118,6 +120,7 @@ export class GraphRunner {
     return precision === "fp32" ? program : quantizeProgram(program, read, SCHEMES[precision]);
   }
 
+  /** Lets the run under way end, then frees everything. */
   async dispose(): Promise<void> {
     if (this.disposed) return;
     this.disposed = true;

@@ -12,6 +12,7 @@ import {
 } from "../models/index.ts";
 import { configMetadata } from "./model-files.ts";
 
+/** What checkpoint to make. */
 export interface InitOptions extends LongCallOptions {
   readonly config: ToklipConfig;
   /** A whole number in [0, 2^32). The same seed gives the same file. */

@@ -11,11 +11,13 @@ import type { ToklipConfig } from "../models/config.ts";
 /** A picture as a user has it: a path (Node) or URL (web), encoded bytes, or decoded pixels. */
 export type ImageInput = string | Uint8Array | Image;
 
+/** Where a model runs. */
 export type Device = "cpu" | "cuda" | "webgpu";
 
 /** `fp32`; `int8`: block-wise 8-bit weights in the ViT and text MatMuls (the VQ, and so the ids, stay fp32). */
 export type Precision = "fp32" | "int8" | "int8-fast";
 
+/** How a model is loaded. */
 export interface LoadOptions extends LongCallOptions {
   /** A built-in configuration name, the path of a JSON file, or the parsed JSON. Default: found beside or in the checkpoint. */
   readonly config?: string | object;
@@ -31,6 +33,7 @@ export interface LoadOptions extends LongCallOptions {
   readonly threads?: number;
 }
 
+/** How pictures are prepared. */
 export interface PreprocessOptions extends LongCallOptions {
   /** `shortest`: resize the shorter edge and crop the centre. `squash`: resize both edges. Default `shortest`. */
   readonly resize?: "shortest" | "squash";
@@ -42,6 +45,7 @@ export interface PreprocessOptions extends LongCallOptions {
   readonly maxPixels?: number;
 }
 
+/** What the image tower says of pictures. */
 export interface EncodedFeatures {
   /** f32 (B, N, D), after the final norm, not normalised. */
   readonly tokenFeatures: NDArray<"f32">;
@@ -49,17 +53,20 @@ export interface EncodedFeatures {
   readonly imageFeatures: NDArray<"f32">;
 }
 
+/** Ids and features of pictures. */
 export interface EncodedImage extends EncodedFeatures {
   /** i32 (B, h, w), row-major, in [0, codebookSize). */
   readonly ids: NDArray<"i32">;
 }
 
+/** A label and how well it fits. */
 export interface LabelScore {
   readonly label: string;
   /** Softmax of 100 x cosine over the labels, in [0, 1]. */
   readonly score: number;
 }
 
+/** The labels to choose among. */
 export interface ClassifyOptions extends PreprocessOptions {
   readonly labels: readonly string[];
   /** Prompt templates with `{}` for the label; a name of a built-in set, or the templates. Default `"simple"`. */
@@ -77,9 +84,11 @@ export interface TokenStream {
   step(ids: NDArray<"i32">, options?: LongCallOptions): Promise<NDArray<"f32">>;
   /** Starts again at position 0. */
   reset(): void;
+  /** Frees the keys and values. */
   dispose(): Promise<void>;
 }
 
+/** A loaded model. */
 export interface TokLIPModel {
   readonly config: ToklipConfig;
   /** f32 (B, 3, H, W) in [-1, 1]. */
@@ -88,6 +97,7 @@ export interface TokLIPModel {
   encodeIds(pixels: NDArray<"f32">, options?: LongCallOptions): Promise<NDArray<"i32">>;
   /** Ids i32 (B, h, w) or (B, N) -> features, without pixels or the VQ encoder. */
   encodeFeatures(ids: NDArray<"i32">, options?: LongCallOptions): Promise<EncodedFeatures>;
+  /** Pixels f32 (B, 3, H, W) -> ids, token features and image features. */
   encodeImage(pixels: NDArray<"f32">, options?: LongCallOptions): Promise<EncodedImage>;
   /** Pixels f32 (B, 3, H, W) -> features, of a pixel model (a teacher) too; of a TokLIP by way of its ids. */
   encodePixels(pixels: NDArray<"f32">, options?: LongCallOptions): Promise<EncodedFeatures>;
@@ -101,6 +111,7 @@ export interface TokLIPModel {
   classify(images: ImageInput | readonly ImageInput[], options: ClassifyOptions): Promise<LabelScore[][]>;
   /** Starts `batch` sequences for incremental features. */
   startStream(options?: { batch?: number }): Promise<TokenStream>;
+  /** Lets the run under way end, then frees everything. */
   dispose(): Promise<void>;
 }
 

@@ -4,6 +4,7 @@
  */
 import { ToklipError } from "../core/index.ts";
 
+/** How far a map runs ahead. */
 export interface MapOrderedOptions {
   /** Calls of `fn` that may run at one time. */
   readonly concurrency: number;

@@ -114,6 +114,7 @@ export class PlatformTokLIP implements TokLIPModel {
     return this.features("token_encoder", { [NAMES.ids]: checkIds(ids, this.config, "encodeFeatures") }, options);
   }
 
+  /** Pixels f32 (B, 3, H, W) -> ids, token features and image features. */
   async encodeImage(pixels: NDArray<"f32">, options: LongCallOptions = {}): Promise<EncodedImage> {
     const ids = await this.encodeIds(pixels, options);
     return { ids, ...(await this.encodeFeatures(ids, options)) };
@@ -167,6 +168,7 @@ export class PlatformTokLIP implements TokLIPModel {
     return startTokenStream(session, this.config, batch, (ids) => checkRange("ids", ids, codebookSize));
   }
 
+  /** Lets the run under way end, then frees everything. */
   async dispose(): Promise<void> {
     await this.runner.dispose();
   }

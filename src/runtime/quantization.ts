@@ -6,6 +6,7 @@ import { type NDArray, ndarray, toF32 } from "../core/index.ts";
 import { type Graph, type Node, rewriteGraph, type Tensor } from "../graph/index.ts";
 import type { Program, Weight } from "./session.ts";
 
+/** Inputs of a row that share one scale. */
 export const QUANTIZATION_BLOCK = 128;
 
 /** How a linear layer is quantised: its op, and the weights made from the original f32 (N, K). */

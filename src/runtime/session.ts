@@ -2,7 +2,9 @@
 import type { DType, LongCallOptions, NDArray } from "../core/index.ts";
 import type { Graph } from "../graph/index.ts";
 
+/** Arrays for the inputs of a graph, by name. */
 export type Feeds = Readonly<Record<string, NDArray>>;
+/** The outputs of a run, by name. */
 export type Fetches = Record<string, NDArray>;
 
 /** A weight as a backend takes it: in memory, or in a file that the backend can read itself. */
@@ -37,9 +39,11 @@ export interface StateWrite {
 
 /** Arrays that stay with the backend between runs and are fed to each: a cache that is not sent back and forth. */
 export interface SessionState {
+  /** Frees the arrays. */
   dispose(): Promise<void>;
 }
 
+/** How one run goes. */
 export interface RunOptions extends LongCallOptions {
   readonly state?: SessionState;
   /** Outputs that are kept in the state instead of being returned. */
@@ -56,11 +60,14 @@ export interface Session {
   run(feeds: Feeds, options?: RunOptions): Promise<Fetches>;
   /** Zeroed f32 arrays of the given shapes, by the names of the inputs they feed. */
   createState(shapes: Readonly<Record<string, readonly number[]>>): Promise<SessionState>;
+  /** Frees the graph and its weights. */
   dispose(): Promise<void>;
 }
 
 /** Makes sessions. */
 export interface Backend {
+  /** Loads a program's weights and makes it ready to run. */
   compile(program: Program, options?: LongCallOptions): Promise<Session>;
+  /** Frees every session. */
   dispose(): Promise<void>;
 }

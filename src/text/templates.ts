@@ -97,6 +97,7 @@ export const TEMPLATE_SETS = {
   "imagenet-80": IMAGENET_80,
 } as const satisfies Record<string, readonly string[]>;
 
+/** The name of a built-in set of templates. */
 export type TemplateSet = keyof typeof TEMPLATE_SETS;
 
 /**

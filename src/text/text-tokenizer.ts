@@ -17,6 +17,7 @@ const LONGEST_TEXT = 20_000;
 const EOS_NAMES = ["<eos>", "</s>", "<|endoftext|>", "[SEP]"];
 const PAD_NAMES = ["<pad>", "[PAD]", "<|pad|>"];
 
+/** What a tokenizer is held against. */
 export interface TextTokenizerOptions {
   /** The rows of the model's text embedding: a vocabulary with larger ids belongs to another model. */
   readonly vocabSize: number;
@@ -39,6 +40,7 @@ function largestId(json: unknown): number {
   return largest;
 }
 
+/** A vocabulary, and how it makes ids of texts. */
 export class TextTokenizer {
   private readonly tokenizer: Tokenizer;
   /** The id that ends every text. */

@@ -31,6 +31,7 @@ function mismatch(name: string, a: readonly Dim[], b: readonly Dim[]): never {
   throw new ToklipError("SHAPE_MISMATCH", `${name}: ${formatShape(a)} does not multiply ${formatShape(b)}`);
 }
 
+/** The attributes of a convolution. */
 export interface Conv2dAttrs {
   readonly strides: readonly [number, number];
   /** Zeros added at the top, left, bottom, right. */

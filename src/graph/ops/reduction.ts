@@ -5,6 +5,7 @@ import { type Op, op, type Value } from "../op.ts";
 import { requireFloat, staticDim } from "./checks.ts";
 import { aroundAxis } from "./indexing.ts";
 
+/** The attributes of a reduction. */
 export interface ReduceAttrs {
   /** Axes to reduce; they stay with size 1. */
   readonly axes: readonly number[];
