@@ -66,6 +66,7 @@ const CASES = {
   "ids only": ["{}", "await model.encodeIds(pixels);"],
   "image side, fp32": ["{ textTower: false }", "await model.encodeImage(pixels);"],
   "image side, int8": ['{ textTower: false, precision: "int8" }', "await model.encodeImage(pixels);"],
+  "image side, int8-fast": ['{ textTower: false, precision: "int8-fast" }', "await model.encodeImage(pixels);"],
   "token encoder alone, fp32": ["{ textTower: false }", "await model.encodeFeatures(ids);"],
 };
 printTable(
