@@ -2,7 +2,14 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { ProgressEvent } from "../core/index.ts";
 import type { ToklipConfig } from "../models/config.ts";
-import type { Device, LoadOptions, Precision, PreprocessOptions, TokLIPModel } from "../pipelines/model.ts";
+import {
+  type Device,
+  type LoadOptions,
+  MAX_THREADS,
+  type Precision,
+  type PreprocessOptions,
+  type TokLIPModel,
+} from "../pipelines/model.ts";
 import { defaultBatch } from "../pipelines/pictures.ts";
 import type { CliContext } from "./context.ts";
 
@@ -45,7 +52,7 @@ export function addModelOptions(command: Command): Command {
         .choices(["fp32", "int8", "int8-fast"])
         .default("fp32"),
     )
-    .option("--threads <n>", "threads of the compute engine (default: the machine's cores)", parseCount)
+    .option("--threads <n>", "threads of the compute engine (default: the machine's cores)", parseThreads)
     .option("--download", "download a hub name that is not in the cache");
 }
 
@@ -122,6 +129,11 @@ export function parseCount(text: string): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= 1) return value;
   throw new InvalidArgumentError("Expected a whole number from 1.");
+}
+
+function parseThreads(text: string): number {
+  if (/^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= MAX_THREADS) return Number(text);
+  throw new InvalidArgumentError(`Expected a whole number from 1 to ${MAX_THREADS}.`);
 }
 
 const COLOURS: Readonly<Record<string, readonly [number, number, number] | "drop">> = {

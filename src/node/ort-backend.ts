@@ -16,7 +16,7 @@ import {
   type TypedArray,
   throwIfAborted,
 } from "../core/index.ts";
-import type { Device } from "../pipelines/model.ts";
+import { type Device, MAX_THREADS } from "../pipelines/model.ts";
 import {
   type Backend,
   compileProgram,
@@ -55,6 +55,10 @@ interface Request {
 
 /** What ONNX Runtime says when memory runs out. */
 const OUT_OF_MEMORY = /bad_alloc|out of memory|failed to allocate/i;
+
+// ONNX Runtime's native library notes who uses it how, in files of the temporary and the home folder, unless its
+// environment says not to. Set here and not in the worker, whose environment is a copy that native code does not see.
+process.env.ORT_DISABLE_TELEMETRY ??= "1";
 
 /** A worker thread that answers one request at a time, in order; requests that wait can be withdrawn. */
 class SessionWorker {
@@ -207,15 +211,18 @@ class OrtSession implements Session {
 
 export interface OrtBackendOptions {
   readonly device?: Device;
-  /** Threads of one run. Default: the machine's cores. */
+  /** Threads of one run, at most `MAX_THREADS`. Default: the machine's cores. */
   readonly threads?: number;
 }
 
-/** Makes a backend with a worker thread of its own. */
+/** Makes a backend with a worker thread of its own. @throws ARGUMENT_INVALID */
 export function createOrtBackend({
   device = "cpu",
   threads = availableParallelism(),
 }: OrtBackendOptions = {}): Backend {
+  if (!Number.isInteger(threads) || threads < 1 || threads > MAX_THREADS) {
+    throw new ToklipError("ARGUMENT_INVALID", `threads ${threads}: expected a whole number from 1 to ${MAX_THREADS}`);
+  }
   const worker = new SessionWorker();
   let count = 0;
   const nextId = () => ++count;

@@ -17,6 +17,9 @@ export type Device = "cpu" | "cuda" | "webgpu";
 /** `fp32`; `int8`: block-wise 8-bit weights in the ViT and text MatMuls (the VQ, and so the ids, stay fp32). */
 export type Precision = "fp32" | "int8" | "int8-fast";
 
+/** More threads than this make no run faster; a mistyped number of them would take the machine down. */
+export const MAX_THREADS = 1024;
+
 /** How a model is loaded. */
 export interface LoadOptions extends LongCallOptions {
   /** A built-in configuration name, the path of a JSON file, or the parsed JSON. Default: found beside or in the checkpoint. */
@@ -29,7 +32,7 @@ export interface LoadOptions extends LongCallOptions {
   readonly tokenizer?: string;
   /** Lets a hub name be downloaded when it is not in the cache. Default false: nothing is downloaded unasked. */
   readonly download?: boolean;
-  /** Threads of the compute engine. Default: the machine's cores. */
+  /** Threads of the compute engine, 1 to `MAX_THREADS`. Default: the machine's cores. */
   readonly threads?: number;
 }
 

@@ -1,7 +1,7 @@
 /** The command with the real engine: an interruption falls into a run of ONNX Runtime. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { copyFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -26,8 +26,8 @@ beforeEach(async () => {
 });
 afterEach(() => leave());
 
-function begin(args: readonly string[]): ChildProcess {
-  return spawn(process.execPath, [path.join(built.folder, "src/cli/main.js"), ...args], { stdio: "pipe" });
+function begin(args: readonly string[], env: NodeJS.ProcessEnv = process.env): ChildProcess {
+  return spawn(process.execPath, [path.join(built.folder, "src/cli/main.js"), ...args], { stdio: "pipe", env });
 }
 
 async function ended(child: ChildProcess) {
@@ -58,6 +58,14 @@ describe("toklip with the real engine", () => {
     expect((await ended(begin([...RUN, "--out", "whole.jsonl", "--features", "whole.safetensors"]))).status).toBe(0);
     expect(linesOf("ids.jsonl")).toHaveLength(120);
     expect(readFileSync("ids.jsonl")).toEqual(readFileSync("whole.jsonl"));
+  });
+
+  it("leaves no file of the engine's in the folders for temporary and for the user's files", async () => {
+    for (const name of ["tmp", "home"]) mkdirSync(name);
+    const env = { ...process.env, TMPDIR: path.resolve("tmp"), HOME: path.resolve("home"), XDG_CACHE_HOME: "" };
+    delete env.ORT_DISABLE_TELEMETRY;
+    const { status } = await ended(begin(["tokenize", "p/100.jpg", ...RUN.slice(2)], env));
+    expect([status, readdirSync("tmp"), readdirSync("home")]).toEqual([0, [], []]);
   });
 
   it("prints what a picture's ids are, and one line about a file that is none", async () => {
