@@ -1,6 +1,6 @@
 /** Output paths: looked at before long work, so that it does not fail at its end, and written whole. */
 import { constants } from "node:fs";
-import { access, mkdir, stat } from "node:fs/promises";
+import { access, stat } from "node:fs/promises";
 import path from "node:path";
 import { messageOf, ToklipError } from "../core/index.ts";
 import { openAtomicFile } from "../node/atomic-file.ts";
@@ -18,22 +18,14 @@ export async function checkOutput(file: string, { overwrite = false }: Overwrite
   const found = await stat(file).catch(() => undefined);
   if (found?.isDirectory()) throw new ToklipError("FILE_WRITE_FAILED", `${file}: is a folder, not a file`);
   if (found && !overwrite) throw new ToklipError("FILE_EXISTS", `${file}: exists already (--overwrite replaces it)`);
+  const folder = path.dirname(file);
   try {
-    await access(path.dirname(file), constants.W_OK);
+    await access(folder, constants.W_OK);
   } catch (error) {
     throw new ToklipError("FILE_WRITE_FAILED", `${file}: ${messageOf(error)}`, { cause: error });
   }
-}
-
-/**
- * Makes a folder, and those above it, where it is not there.
- * @throws FILE_WRITE_FAILED
- */
-export async function makeFolder(folder: string): Promise<void> {
-  try {
-    await mkdir(folder, { recursive: true });
-  } catch (error) {
-    throw new ToklipError("FILE_WRITE_FAILED", `${folder}: ${messageOf(error)}`, { cause: error });
+  if (!(await stat(folder)).isDirectory()) {
+    throw new ToklipError("FILE_WRITE_FAILED", `${file}: ${folder} is not a folder`);
   }
 }
 

@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import type { Image } from "../image/image.ts";
 import { readIdsFile } from "../node/ids-file.ts";
 import { type ImageInputs, resolveImageInputs } from "../node/image-files.ts";
+import { makeFolder } from "../node/make-folder.ts";
 import type { TokLIPModel } from "../pipelines/model.ts";
 import { reconstructIds, reconstructImages, sideBySide } from "../pipelines/reconstruct.ts";
 import type { CliContext, RunVerb } from "./context.ts";
@@ -19,7 +20,7 @@ import {
   pictureOptions,
   type ReportFlags,
 } from "./model-options.ts";
-import { makeFolder, writeWhole } from "./output-path.ts";
+import { writeWhole } from "./output-path.ts";
 import { PictureRun, requirePictures } from "./picture-run.ts";
 import { Progress } from "./progress.ts";
 

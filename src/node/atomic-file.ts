@@ -13,7 +13,10 @@ import { writeError } from "./file-errors.ts";
 export interface AtomicFileOptions {
   /** Lets it replace a file of the same name. Default false. */
   readonly overwrite?: boolean | undefined;
-  /** When it fires, the next write fails and what was written is removed. */
+  /**
+   * When it fires, the next write fails and what was written is removed. A finished file is committed all the same: of
+   * files that belong together, an interruption must not leave some.
+   */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -62,6 +65,7 @@ class AtomicFile implements AtomicSink {
   write(bytes: Uint8Array): Promise<void> {
     return this.attempt(async () => {
       if (this.handle === undefined) throw new ToklipError("DISPOSED", `${this.path}: written to after its end`);
+      throwIfAborted(this.options.signal, this.path);
       for (let at = 0; at < bytes.byteLength; ) {
         at += (await this.handle.write(bytes, at, bytes.byteLength - at)).bytesWritten;
       }
@@ -72,6 +76,7 @@ class AtomicFile implements AtomicSink {
     return this.attempt(async () => {
       const handle = this.handle;
       if (handle === undefined) return;
+      throwIfAborted(this.options.signal, this.path);
       await handle.sync();
       this.handle = undefined;
       await handle.close();
@@ -101,7 +106,6 @@ class AtomicFile implements AtomicSink {
   private async attempt(step: () => Promise<void>): Promise<void> {
     if (this.state !== "open") throw new ToklipError("DISPOSED", `${basename(this.path)}: already ${this.state}`);
     try {
-      throwIfAborted(this.options.signal, this.path);
       await step();
     } catch (thrown) {
       await this.abort();

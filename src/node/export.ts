@@ -1,11 +1,11 @@
 /** `export` in Node: a checkpoint -> ONNX files in a folder. */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type LongCallOptions, messageOf, ToklipError } from "../core/index.ts";
+import { type LongCallOptions, ToklipError } from "../core/index.ts";
 import { checkCheckpoint, checkpointGraphs, GRAPHS, type GraphName, withModelNames } from "../models/index.ts";
 import { exportModel } from "../pipelines/export.ts";
 import { findConfig } from "../pipelines/model-files.ts";
 import { openAtomicFile } from "./atomic-file.ts";
+import { makeFolder } from "./make-folder.ts";
 import { nodePlatform } from "./platform.ts";
 
 export interface ExportFilesOptions extends LongCallOptions {
@@ -39,9 +39,7 @@ export async function exportOnnx(
   try {
     const found = await findConfig(nodePlatform, location, checkpoint, config);
     checkCheckpoint(checkpoint, found, checkpointGraphs(checkpoint, found));
-    await mkdir(out, { recursive: true }).catch((thrown) => {
-      throw new ToklipError("FILE_WRITE_FAILED", `${out}: ${messageOf(thrown)}`, { cause: thrown });
-    });
+    await makeFolder(out);
     const openSink = (file: string) => openAtomicFile(join(out, file), { overwrite, signal });
     const { files } = await exportModel(checkpoint, found, {
       openSink,

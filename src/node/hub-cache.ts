@@ -5,9 +5,10 @@
  */
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, mkdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { copyFile, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import type { HubName } from "./hub-name.ts";
+import { makeFolder } from "./make-folder.ts";
 
 /** A commit as git names it. */
 export const COMMIT = /^[0-9a-f]{40}$/;
@@ -38,11 +39,11 @@ export class HubCache {
   /** Enters a blob as a file of a commit, and the commit as that of a branch or tag; gives the file's path. */
   async link(name: HubName, revision: string, commit: string, etag: string): Promise<string> {
     const path = this.snapshotPath(commit, name);
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
     await linkFile(this.blobPath(etag), path);
     if (revision !== commit) {
       const ref = join(this.folder, "refs", revision);
-      await mkdir(dirname(ref), { recursive: true });
+      await makeFolder(dirname(ref));
       await replaceFile(ref, (temporary) => writeFile(temporary, commit));
     }
     return path;

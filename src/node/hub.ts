@@ -6,7 +6,6 @@
  * tells no progress, and writes no `refs`, so Python would not find its downloads by branch. What is not here: spaces
  * and data sets, whole repositories, the Xet protocol (the hub serves its files over HTTP as well).
  */
-import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { type LongCallOptions, ToklipError, throwIfAborted } from "../core/index.ts";
 import { writeError } from "./file-errors.ts";
@@ -16,6 +15,7 @@ import { type HubFile, HubRequests } from "./hub-requests.ts";
 import { type HubOptions, readHubSettings } from "./hub-settings.ts";
 import { transferBlob } from "./hub-transfer.ts";
 import { withLock } from "./lock-file.ts";
+import { makeFolder } from "./make-folder.ts";
 import { PATIENCE, type Patience, withRetries } from "./retries.ts";
 
 export { isHubName } from "./hub-name.ts";
@@ -72,7 +72,7 @@ async function ensureBlob(
   { signal, onProgress }: LongCallOptions,
 ): Promise<void> {
   const blob = cache.blobPath(file.etag);
-  await mkdir(dirname(blob), { recursive: true });
+  await makeFolder(dirname(blob));
   await withLock(`${blob}.toklip-lock`, signal, async (lock) => {
     if (await isFile(blob)) return;
     await transferBlob({ requests, name, file, blob, lock, patience, signal, onProgress });

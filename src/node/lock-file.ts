@@ -3,10 +3,11 @@
  * file while it works, and a file that nobody touches, or whose maker is gone, is taken over.
  */
 import { randomBytes } from "node:crypto";
-import { link, mkdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { link, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { ToklipError } from "../core/index.ts";
+import { makeFolder } from "./make-folder.ts";
 import { pause } from "./pause.ts";
 
 const TOUCH_MS = 5_000;
@@ -29,7 +30,7 @@ export async function withLock<T>(
   signal: AbortSignal | undefined,
   work: (lock: LockFile) => Promise<T>,
 ): Promise<T> {
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolder(dirname(path));
   const owner = JSON.stringify({ pid: process.pid, host: hostname(), id: randomBytes(8).toString("hex") });
   while (!(await claim(path, owner))) await pause(POLL_MS, signal, path);
   const touching = setInterval(() => void utimes(path, new Date(), new Date()).catch(() => undefined), TOUCH_MS);

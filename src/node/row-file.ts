@@ -5,12 +5,13 @@
  * Memory is bounded by what is appended at once; the disk holds the rows twice while the file is put together.
  */
 import { createReadStream } from "node:fs";
-import { type FileHandle, mkdir, open, rm, stat } from "node:fs/promises";
+import { type FileHandle, open, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { type ByteSink, bytesOf, messageOf, sizeOf, ToklipError } from "../core/index.ts";
 import { writeNpy } from "../files/npy.ts";
 import { type TensorSpec, writeSafetensors } from "../files/safetensors-writer.ts";
 import { openAtomicFile } from "./atomic-file.ts";
+import { makeFolder } from "./make-folder.ts";
 
 /** One tensor of the file: f32 `(rows, ...rowShape)`. */
 export interface RowTensor {
@@ -96,7 +97,7 @@ export class RowFile {
   ): Promise<RowFile> {
     checkRowFilePath(file);
     return writing(file, async () => {
-      await mkdir(partsOf(file), { recursive: true });
+      await makeFolder(partsOf(file));
       const parts: Part[] = [];
       for (const tensor of tensors) parts.push(await openPart(file, tensor, keepRows));
       return new RowFile(file, parts, keepRows);
@@ -150,9 +151,9 @@ export class RowFile {
     await Promise.all(this.parts.map(({ handle }) => handle.close()));
   }
 
-  /** Removes the parts of a file that was not finished. */
+  /** Removes the parts of a file that was not finished, as far as that can be done. Never rejects. */
   static async discard(file: string): Promise<void> {
-    await rm(partsOf(file), { recursive: true, force: true });
+    await rm(partsOf(file), { recursive: true, force: true }).catch(() => undefined);
   }
 
   /** Whether an interrupted run left parts. */

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import {
   chmodSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -18,6 +19,7 @@ import { openAtomicFile } from "../../src/node/atomic-file.ts";
 import { openCheckpointFile } from "../../src/node/checkpoint.ts";
 import { convertFile } from "../../src/node/convert.ts";
 import { openFileSource } from "../../src/node/file-source.ts";
+import { makeFolder } from "../../src/node/make-folder.ts";
 import { codeOf } from "../files/value-or-error.ts";
 
 const goldens = new URL("../goldens/", import.meta.url).pathname;
@@ -128,6 +130,24 @@ describe("openAtomicFile", () => {
   });
 });
 
+describe("makeFolder", () => {
+  it("makes a folder and those above it, once or twice", async () => {
+    await makeFolder(at("a/b/c"));
+    await makeFolder(at("a/b/c"));
+    await Promise.all([makeFolder(at("d/e")), makeFolder(at("d/e"))]);
+    expect([existsSync(at("a/b/c")), existsSync(at("d/e"))]).toEqual([true, true]);
+  });
+
+  it("fails at a file in the way", async () => {
+    writeFileSync(at("file"), "");
+    await expect(makeFolder(at("file/below"))).rejects.toThrow(/file: is not a folder \[FILE_WRITE_FAILED\]/);
+  });
+
+  it.runIf(existsSync("/proc"))("ends where a file system makes no folders", async () => {
+    expect(await codeOf(() => makeFolder("/proc/toklip/below"))).toBe("FILE_WRITE_FAILED");
+  });
+});
+
 describe("openCheckpointFile and convertFile", () => {
   const tiny = join(goldens, "tiny/tiny.pt");
 
@@ -161,6 +181,34 @@ describe("openCheckpointFile and convertFile", () => {
     expect([worked, readdirSync(folder)]).toEqual([false, ["model.safetensors.index.json"]]);
     await convertFile(tiny, folder, { shardBytes: 2e6, overwrite: true });
     expect(readdirSync(folder)).toHaveLength(4);
+  });
+
+  it("carries the configuration that fits the checkpoint, and only that", async () => {
+    const configOf = async (file: string): Promise<unknown> => {
+      const checkpoint = await openCheckpointFile(file);
+      await checkpoint.close();
+      return checkpoint.metadata.toklip_config_name;
+    };
+    await convertFile(tiny, at("whole.safetensors"));
+    await convertFile(tiny, at("vq.safetensors"), { filter: ({ name }) => name.startsWith("visual.trunk.vq.") });
+    await convertFile(at("vq.safetensors"), at("again.safetensors"));
+    for (const name of ["whole", "vq", "again"]) expect(await configOf(at(`${name}.safetensors`))).toBe("tiny");
+    copyFileSync(tiny, at("other.pt"));
+    const config = JSON.parse(readFileSync(join(goldens, "tiny/tiny.json"), "utf8"));
+    writeFileSync(at("other.json"), JSON.stringify({ ...config, embed_dim: 128 }));
+    await convertFile(at("other.pt"), at("other.safetensors"));
+    expect(await configOf(at("other.safetensors"))).toBeUndefined();
+  });
+
+  it("gives all files of a conversion their names, or none, when it is stopped at its end", async () => {
+    const controller = new AbortController();
+    const sinks = [];
+    for (const name of ["a", "b"]) sinks.push(await openAtomicFile(at(name), { signal: controller.signal }));
+    for (const sink of sinks) await sink.finish();
+    await sinks[0]!.commit();
+    controller.abort();
+    await sinks[1]!.commit();
+    expect(readdirSync(folder)).toEqual(["a", "b"]);
   });
 
   it("leaves nothing when it is stopped", async () => {
