@@ -44,15 +44,19 @@ export type ErrorCode = keyof typeof ERROR_CODES;
 
 /**
  * An error a user can act on. Its message is one sentence: the thing, what was expected, what came, where;
- * and ends with the code in brackets.
+ * and ends with the code in brackets. Control characters, which names from outside may hold, are shown as "?", so that
+ * the message stays on one line and does nothing to a terminal.
  */
 export class ToklipError extends Error {
   readonly code: ErrorCode;
+  /** The message without the code: what another error's message may quote. */
+  readonly reason: string;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(`${message} [${code}]`, options);
+    super(`${oneSentence(message)} [${code}]`, options);
     this.name = "ToklipError";
     this.code = code;
+    this.reason = message;
   }
 
   /** What to do about it, in a few words. */
@@ -61,13 +65,21 @@ export class ToklipError extends Error {
   }
 }
 
+/** Without control characters, and without the code of an error that was wrapped. */
+function oneSentence(message: string): string {
+  const sentence = message.replace(/[\u0000-\u001f\u007f-\u009f]/g, "?");
+  const code = / \[([A-Z_]+)\]$/.exec(sentence)?.[1];
+  return code !== undefined && Object.hasOwn(ERROR_CODES, code) ? sentence.slice(0, -code.length - 3) : sentence;
+}
+
 /** Throws `ABORTED` if the signal has fired. */
 export function throwIfAborted(signal: AbortSignal | undefined, what: string): void {
   if (signal?.aborted) throw new ToklipError("ABORTED", `${what}: stopped on request`, { cause: signal.reason });
 }
 
-/** The message of anything that was thrown, on one line. */
+/** The message of anything that was thrown, on one line; of a `ToklipError` without its code. */
 export function messageOf(thrown: unknown): string {
-  const text = thrown instanceof Error ? thrown.message : String(thrown);
+  const text =
+    thrown instanceof ToklipError ? thrown.reason : thrown instanceof Error ? thrown.message : String(thrown);
   return text.replace(/\s*\n\s*/g, " ").trim();
 }

@@ -47,6 +47,10 @@ describe("toklip", () => {
       "option '--batch <n>' argument '0' is invalid. Expected a whole number from 1. [USAGE]; see toklip tokenize --help",
     ],
     [
+      ["tokenize", "a", "--model", "m", "--threads", "100000"],
+      "option '--threads <n>' argument '100000' is invalid. Expected a whole number from 1 to 1024. [USAGE]; see toklip tokenize --help",
+    ],
+    [
       ["tokenize", "a", "--model", "m", "--device", "tpu"],
       "option '--device <device>' argument 'tpu' is invalid. Allowed choices are cpu, cuda, webgpu. [USAGE]; see toklip tokenize --help",
     ],
@@ -71,6 +75,13 @@ describe("toklip", () => {
       1,
       "toklip: x is not a function [INTERNAL]; report this with the message\n",
     ]);
+  });
+
+  it("keeps a name with control characters on one line, and tells one code of a wrapped error", async () => {
+    const inner = new ToklipError("RUNTIME_FAILED", "a\nb\u001b[31m.jpg: bad");
+    const outer = new ToklipError("DEVICE_UNAVAILABLE", `cuda: ${inner.message}`);
+    const { stderr } = await toklip(["download", "x"], { engine: { locate: () => Promise.reject(outer) } });
+    expect(stderr).toBe("toklip: cuda: a?b?[31m.jpg: bad [DEVICE_UNAVAILABLE]; use another device\n");
   });
 
   it("gives 130 for whatever ends an interrupted run", async () => {
