@@ -1,7 +1,8 @@
 /** `toklip classify`: the labels that fit pictures best, zero-shot. */
 import { readFile } from "node:fs/promises";
 import { type Command, Option } from "commander";
-import { messageOf, ToklipError } from "../core/index.ts";
+import { ToklipError } from "../core/index.ts";
+import { readError } from "../node/file-errors.ts";
 import { resolveImageInputs } from "../node/image-files.ts";
 import { classifyImages, encodeLabels } from "../pipelines/classify.ts";
 import type { LabelScore } from "../pipelines/model.ts";
@@ -94,7 +95,7 @@ async function readTextLines(file: string): Promise<string[]> {
   try {
     return (await readFile(file, "utf8")).split(/\r?\n/);
   } catch (error) {
-    throw new ToklipError("FILE_NOT_FOUND", `${file}: cannot be read (${messageOf(error)})`, { cause: error });
+    throw readError(error, file);
   }
 }
 

@@ -1,5 +1,6 @@
 /** `toklip init`: a configuration and a seed -> a checkpoint of random weights. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { ToklipError } from "../core/index.ts";
 import type { CliContext, InitRequest, RunVerb } from "./context.ts";
 import { addOverwriteOption, addReportOptions, type ReportFlags } from "./model-options.ts";
 import { formatBytes, formatCount } from "./output.ts";
@@ -29,6 +30,9 @@ export function define(command: Command, run: RunVerb): void {
 }
 
 async function init(context: CliContext, { json, quiet, ...request }: InitFlags): Promise<number> {
+  if (!request.out.endsWith(".safetensors")) {
+    throw new ToklipError("USAGE", `${request.out}: the output must end in .safetensors`);
+  }
   await checkOutput(request.out, request);
   const progress = new Progress(context, { quiet });
   try {

@@ -35,6 +35,7 @@ export class TokenizeOutput {
   private readonly names: string[];
   private rows: RowFile | undefined;
   private begun = false;
+  private stored = false;
 
   constructor(target: TokenizeTarget) {
     this.target = target;
@@ -48,6 +49,7 @@ export class TokenizeOutput {
   async add(result: TokenizedImage & { readonly file: string }): Promise<void> {
     await this.begin();
     if (this.target.features !== undefined) await this.addFeatures(this.target.features, result);
+    this.stored = true;
     await this.lines.line(formatIdsLine(result));
   }
 
@@ -66,8 +68,10 @@ export class TokenizeOutput {
   async leave(): Promise<void> {
     await this.file?.close();
     await this.rows?.close();
-    if (this.target.features !== undefined && this.target.out === undefined)
-      await RowFile.discard(this.target.features);
+    const { out, features, soFar } = this.target;
+    const nothing = !this.stored && soFar.done.size === 0;
+    if (nothing && this.begun) await this.note?.remove();
+    if (features !== undefined && (out === undefined || nothing)) await RowFile.discard(features);
   }
 
   private async begin(): Promise<void> {

@@ -127,6 +127,14 @@ describe("toklip tokenize", () => {
     `);
   });
 
+  it("leaves no note of a run that stored nothing", async () => {
+    await make("a.png", "f.safetensors.parts");
+    const flags = ["--out", "ids.jsonl", "--features", "f.safetensors"];
+    const { status, stderr } = await toklip(["tokenize", "a.png", ...M, ...flags]);
+    expect([status, stderr]).toEqual([1, expect.stringMatching(/\[FILE_WRITE_FAILED\]/)]);
+    expect(await readdir(".")).not.toContain("ids.jsonl.unfinished.json");
+  });
+
   it("writes token and image features in the order of the lines", async () => {
     await make("p/a.png", "p/bad.png", "p/c.png");
     const { status } = await toklip(["tokenize", "p", ...M, "--out", "ids.jsonl", "--features", "f.safetensors"]);

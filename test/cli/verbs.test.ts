@@ -121,6 +121,12 @@ describe("toklip embed", () => {
     expect([status, await readdir(".")]).toEqual([1, ["p"]]);
   });
 
+  it("says that a file is no folder to write to", async () => {
+    await make("a.png");
+    const { status, stderr } = await toklip(["embed", "a.png", ...M, "--out", "a.png/f.npy"]);
+    expect([status, stderr]).toEqual([1, expect.stringMatching(/a\.png is not a folder \[FILE_WRITE_FAILED\]/)]);
+  });
+
   it("embeds texts, commas and all", async () => {
     const { status, stdout, model } = await toklip(["embed", "--text", "a cat, asleep", "--text", "a dog", ...M]);
     expect([status, model.texts]).toEqual([0, ["a cat, asleep", "a dog"]]);
@@ -278,6 +284,7 @@ describe("toklip convert, export, init and download", () => {
     const json = await toklip([...args, "--json"], { engine: { initCheckpoint } });
     expect(lines(json.stdout)).toEqual([{ out: "m.safetensors", parameters: 1_234_567, bytes: 4_938_268 }]);
     expect((await toklip(["init", "--config", "tiny", "--seed", "-1", "--out", "m"])).status).toBe(2);
+    expect((await toklip([...args.slice(0, -1), "m.pt"], { engine: { initCheckpoint } })).status).toBe(2);
   });
 
   it("warns of values that the new precision cannot hold", async () => {
