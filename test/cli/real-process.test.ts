@@ -62,7 +62,12 @@ describe("toklip with the real engine", () => {
 
   it("leaves no file of the engine's in the folders for temporary and for the user's files", async () => {
     for (const name of ["tmp", "home"]) mkdirSync(name);
-    const env = { ...process.env, TMPDIR: path.resolve("tmp"), HOME: path.resolve("home"), XDG_CACHE_HOME: "" };
+    const env: NodeJS.ProcessEnv = {
+      ...process.env,
+      TMPDIR: path.resolve("tmp"),
+      HOME: path.resolve("home"),
+      XDG_CACHE_HOME: "",
+    };
     delete env.ORT_DISABLE_TELEMETRY;
     const { status } = await ended(begin(["tokenize", "p/100.jpg", ...RUN.slice(2)], env));
     expect([status, readdirSync("tmp"), readdirSync("home")]).toEqual([0, [], []]);
