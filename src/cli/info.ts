@@ -84,7 +84,7 @@ async function findConfig(
   } catch (error) {
     // What the file is remains worth showing; only a configuration that was asked for must be there.
     if (!(error instanceof ToklipError) || (asked !== undefined && config === undefined)) throw error;
-    return { config: config?.name ?? null, problem: messageOf(error) };
+    return { config: config?.name ?? null, problem: error.message };
   }
 }
 

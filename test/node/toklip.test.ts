@@ -5,7 +5,7 @@ import { join } from "node:path";
 import ort from "onnxruntime-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { concatRows, type NDArray, ndarray, normalizeRows, type ProgressEvent, rows } from "../../src/core/index.ts";
-import { exportOnnx, initCheckpoint, TokLIP } from "../../src/node/index.ts";
+import { convertFile, exportOnnx, initCheckpoint, TokLIP } from "../../src/node/index.ts";
 import { goldenPath, goldenTensors, maxDifference } from "../goldens.ts";
 
 const tiny = goldenPath("tiny/tiny.pt");
@@ -169,6 +169,20 @@ describe("TokLIP", async () => {
     expect((await bare.decodeIds(encoded)).shape).toEqual([2, 3, 32, 32]);
     await expect(bare.encodeFeatures(encoded)).rejects.toMatchObject({ code: "ARGUMENT_INVALID" });
     await bare.dispose();
+  });
+
+  test("loads what it converted, by the configuration that the file carries", async () => {
+    for (const [name, options] of [
+      ["whole", {}],
+      ["vq", { filter: ({ name: key }: { name: string }) => key.startsWith("visual.trunk.vq.") }],
+    ] as const) {
+      const out = join(folder, `${name}.safetensors`);
+      await convertFile(tiny, out, { precision: "keep", ...options });
+      const converted = await TokLIP.load(out);
+      expect(converted.config.name).toBe("tiny");
+      expect(Array.from((await converted.encodeIds(pixels)).data)).toEqual(Array.from(codes));
+      await converted.dispose();
+    }
   });
 
   test("refuses to work after it was disposed of", async () => {
