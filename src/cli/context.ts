@@ -32,6 +32,7 @@ export interface ExportRequest extends LongCallOptions {
   readonly out: string;
   readonly config?: string;
   readonly download: boolean;
+  readonly overwrite?: boolean;
 }
 
 /** `init`: a checkpoint of random weights. */

@@ -1,13 +1,14 @@
 /** `toklip export`: a model -> ONNX files with a manifest. */
 import type { Command } from "commander";
 import type { CliContext, RunVerb } from "./context.ts";
-import { addReportOptions, type ReportFlags } from "./model-options.ts";
+import { addOverwriteOption, addReportOptions, type ReportFlags } from "./model-options.ts";
 import { Progress } from "./progress.ts";
 
 interface ExportFlags extends ReportFlags {
   readonly out: string;
   readonly config?: string;
   readonly download?: boolean;
+  readonly overwrite?: boolean;
 }
 
 const HELP = `
@@ -25,7 +26,7 @@ export function define(command: Command, run: RunVerb): void {
     .requiredOption("--out <folder>", "where the files go; made if it is not there")
     .option("--config <config>", "a built-in name or a JSON file (default: found with the checkpoint)")
     .option("--download", "download a hub name that is not in the cache");
-  addReportOptions(command)
+  addReportOptions(addOverwriteOption(command))
     .addHelpText("after", HELP)
     .action((model: string, flags: ExportFlags) => run((context) => exportModel(context, model, flags)));
 }
@@ -39,6 +40,7 @@ async function exportModel(context: CliContext, source: string, flags: ExportFla
       out: flags.out,
       download: flags.download ?? false,
       ...(flags.config !== undefined && { config: flags.config }),
+      ...(flags.overwrite !== undefined && { overwrite: flags.overwrite }),
       signal,
       onProgress: progress.report,
     });

@@ -1,6 +1,6 @@
 /** `toklip info`: what a checkpoint holds. Reads headers only; no weight is loaded. */
 import type { Command } from "commander";
-import { messageOf, sizeOf, ToklipError } from "../core/index.ts";
+import { sizeOf, ToklipError } from "../core/index.ts";
 import type { Checkpoint, TensorEntry } from "../files/checkpoint.ts";
 import { checkCheckpoint, checkpointGraphs, type ToklipConfig, withModelNames } from "../models/index.ts";
 import type { CliContext, RunVerb } from "./context.ts";

@@ -29,8 +29,8 @@ export function withModelNames(checkpoint: Checkpoint): Checkpoint {
 }
 
 /**
- * The graphs that a checkpoint is to be run for: both towers, or the image tower where there is no text tower or none is
- * wanted, or the VQ alone where there is nothing else.
+ * The graphs that a checkpoint is to be run for: both towers, or one of them where the other is not there (or no text
+ * tower is wanted), or the VQ alone where there is nothing else.
  */
 export function checkpointGraphs(
   checkpoint: Checkpoint,
@@ -38,11 +38,15 @@ export function checkpointGraphs(
   textTower?: boolean,
 ): readonly GraphName[] {
   const text = textTower ?? hasTextTower(checkpoint);
-  const onlyVq = ![...checkpoint.tensors.keys()].some(
-    (name) => /^(text|visual)\./.test(name) && !name.startsWith(`${PREFIXES.vq}.`),
-  );
-  const image = onlyVq && config.vq ? (["vq_encoder", "vq_decoder"] as const) : imageGraphs(config);
+  const image = imageGraphsOf(checkpoint, config, text);
   return text ? [...image, "text_encoder"] : image;
+}
+
+function imageGraphsOf(checkpoint: Checkpoint, config: ToklipConfig, text: boolean): readonly GraphName[] {
+  const visual = [...checkpoint.tensors.keys()].filter((name) => name.startsWith("visual."));
+  if (visual.length === 0 && text) return [];
+  const onlyVq = visual.length > 0 && visual.every((name) => name.startsWith(`${PREFIXES.vq}.`));
+  return onlyVq && config.vq && !text ? ["vq_encoder", "vq_decoder"] : imageGraphs(config);
 }
 
 function list(names: readonly string[]): string {

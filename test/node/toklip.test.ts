@@ -183,6 +183,17 @@ describe("TokLIP", async () => {
       expect(Array.from((await converted.encodeIds(pixels)).data)).toEqual(Array.from(codes));
       await converted.dispose();
     }
+    const words = join(folder, "text.safetensors");
+    await convertFile(tiny, words, { filter: ({ name }) => name.startsWith("text.") });
+    const reader = await TokLIP.load(words, {
+      tokenizer: goldenPath("tiny/tokenizer.json"),
+      config: goldenPath("tiny/tiny.json"),
+    });
+    expect(maxDifference((await reader.encodeText("a cat")).data, (await model.encodeText("a cat")).data)).toBeLessThan(
+      1e-5,
+    );
+    await expect(reader.encodeIds(pixels)).rejects.toMatchObject({ code: "ARGUMENT_INVALID" });
+    await reader.dispose();
   });
 
   test("refuses to work after it was disposed of", async () => {
