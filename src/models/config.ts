@@ -4,10 +4,8 @@
  */
 import { z } from "zod";
 import { ToklipError } from "../core/index.ts";
+import type { Activation } from "../nn/index.ts";
 import { BUILT_IN_CONFIGS } from "./configs/index.ts";
-
-/** GELU, exact or by tanh. */
-export type Activation = "gelu" | "gelu_tanh";
 
 /** LlamaGen VQ-16 (`chMult` [1,1,2,2,4]) or VQ-8 ([1,2,2,4]) shaped image tokenizer. */
 export interface VqConfig {

@@ -77,7 +77,7 @@ class SessionWorker {
       if (error === undefined) request?.resolve(result);
       else
         request?.reject(
-          new ToklipError(OUT_OF_MEMORY.test(error) ? "OUT_OF_MEMORY" : "RUNTIME_FAILED", oneLine(error)),
+          new ToklipError(OUT_OF_MEMORY.test(error) ? "OUT_OF_MEMORY" : "RUNTIME_FAILED", messageOf(error)),
         );
     });
     this.worker.on("error", (error) =>
@@ -142,10 +142,6 @@ class SessionWorker {
     for (const request of [this.active, ...this.waiting.splice(0)]) request?.reject(this.failure);
     this.active = undefined;
   }
-}
-
-function oneLine(text: string): string {
-  return text.replace(/\s*\n\s*/g, " ").trim();
 }
 
 function toWire({ dtype, shape, data }: NDArray): Wire {

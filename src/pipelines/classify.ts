@@ -12,6 +12,7 @@ import {
   ToklipError,
   throwIfAborted,
 } from "../core/index.ts";
+import { resolveTemplates } from "../text/templates.ts";
 import type { ImageEncoder } from "./embed.ts";
 import type { LabelScore, TokLIPModel } from "./model.ts";
 import { mapPictures, type PictureResult, type PicturesOptions } from "./pictures.ts";
@@ -49,10 +50,7 @@ export async function encodeLabels(
   { templates, signal, onProgress }: LongCallOptions & { templates: readonly string[] },
 ): Promise<LabelFeatures> {
   if (labels.length === 0) throw new ToklipError("ARGUMENT_INVALID", "classify: no labels given");
-  if (templates.length === 0) throw new ToklipError("ARGUMENT_INVALID", "classify: no prompt templates given");
-  const bare = templates.find((template) => !template.includes("{}"));
-  if (bare !== undefined)
-    throw new ToklipError("ARGUMENT_INVALID", `classify: template "${bare}" has no {} for the label`);
+  resolveTemplates(templates);
 
   const total = labels.length * templates.length;
   const promptOf = (i: number) =>

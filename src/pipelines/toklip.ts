@@ -5,6 +5,7 @@
  * Dim letters: B batch, N image tokens (N = h*w), T text length, D embedding width, H W pixels, h w grid.
  */
 import { concatRows, type LongCallOptions, type NDArray, ndarray, ToklipError, throwIfAborted } from "../core/index.ts";
+import type { Image } from "../image/image.ts";
 import { writePixels } from "../image/pixels.ts";
 import { preprocessImage } from "../image/preprocess.ts";
 import {
@@ -34,6 +35,7 @@ import type {
 } from "./model.ts";
 import { findConfig, findTokenizer } from "./model-files.ts";
 import type { Platform } from "./platform.ts";
+import { mapOrdered } from "./prefetch.ts";
 import { startTokenStream } from "./token-stream.ts";
 
 /** Pictures that are decoded at the same time. */
@@ -90,16 +92,15 @@ export class PlatformTokLIP implements TokLIPModel {
     const size = this.config.trunk.imageSize;
     const { resize = "shortest", background } = options;
     const pixels = ndarray("f32", [list.length, 3, size, size]);
-    let next = 0;
-    const decodeRest = async (): Promise<void> => {
-      for (let i = next++; i < list.length; i = next++) {
-        throwIfAborted(options.signal, "preprocess");
-        const image = await this.parts.platform.decodeImage(list[i]!, options);
-        writePixels(preprocessImage(image, { size, resize, ...(background && { background }) }), pixels, i);
-        options.onProgress?.({ stage: "preprocess", done: i + 1, total: list.length, unit: "images" });
-      }
+    const decode = async (input: ImageInput): Promise<Image> => {
+      throwIfAborted(options.signal, "preprocess");
+      return this.parts.platform.decodeImage(input, options);
     };
-    await Promise.all(Array.from({ length: Math.min(DECODES_IN_FLIGHT, list.length) }, decodeRest));
+    let done = 0;
+    for await (const image of mapOrdered(list, decode, { concurrency: DECODES_IN_FLIGHT })) {
+      writePixels(preprocessImage(image, { size, resize, ...(background && { background }) }), pixels, done++);
+      options.onProgress?.({ stage: "preprocess", done, total: list.length, unit: "images" });
+    }
     return pixels;
   }
 

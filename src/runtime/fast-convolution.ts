@@ -10,7 +10,7 @@
  *
  * Dim letters: B batch, C in, O out, H W size, R = H/4 row groups.
  */
-import { type NDArray, ndarray, toF32 } from "../core/index.ts";
+import { type NDArray, ndarray } from "../core/index.ts";
 import {
   type Conv2dAttrs,
   concat,
@@ -26,6 +26,7 @@ import {
   upsampleNearest,
 } from "../graph/index.ts";
 import type { Program, Weight } from "./session.ts";
+import { weightAsF32 } from "./weights.ts";
 
 const s = Math.SQRT1_2;
 const r = Math.SQRT2;
@@ -195,11 +196,7 @@ export function accelerateConvolutions(program: Program, read: (name: string) =>
   });
   // The products of a layer are asked for one after the other: remembering one weight is enough.
   let latest: { readonly name: string; readonly array: Promise<NDArray<"f32">> } | undefined;
-  const original = async (name: string): Promise<NDArray<"f32">> => {
-    const weight = await program.weight(name);
-    const { dtype, shape, data } = weight.kind === "array" ? weight.value : await read(name);
-    return ndarray("f32", shape, toF32(dtype, data));
-  };
+  const original = (name: string) => weightAsF32(program, name, read);
   const transformed = async (name: string, mark: Mark): Promise<Weight> => {
     const [base, k] = name.split(mark) as [string, string];
     const product = ALGORITHMS[mark].products[Number(k)]!;

@@ -2,9 +2,10 @@
  * 8-bit weights: a graph-to-graph pass that replaces linear layers, and the weights it needs. `linearBlock8` keeps one
  * scale for each 128 inputs of a row, `linearRow8` one for a whole row; both are symmetric, scale = max|w| / 127.
  */
-import { type NDArray, ndarray, toF32 } from "../core/index.ts";
+import { type NDArray, ndarray } from "../core/index.ts";
 import { type Graph, type Node, rewriteGraph, type Tensor } from "../graph/index.ts";
 import type { Program, Weight } from "./session.ts";
+import { weightAsF32 } from "./weights.ts";
 
 /** Inputs of a row that share one scale. */
 export const QUANTIZATION_BLOCK = 128;
@@ -108,15 +109,6 @@ function replaceLinear(
   return graph.apply("linearRow8", [x!, weight, scales, bias ?? graph.constant(ndarray("f32", [n]))], {});
 }
 
-async function toArray(
-  weight: Weight,
-  read: (name: string) => Promise<NDArray>,
-  name: string,
-): Promise<NDArray<"f32">> {
-  const array = weight.kind === "array" ? weight.value : await read(name);
-  return ndarray("f32", array.shape, toF32(array.dtype, array.data));
-}
-
 /**
  * The program with its linear layers over 8-bit weights. Convolutions, norms and embeddings stay as they are.
  * @param read reads an original weight into memory
@@ -135,7 +127,7 @@ export function quantizeProgram(
   // The weight and the scales of a layer are asked for one after the other: remembering one layer is enough.
   let latest: { readonly name: string; readonly made: ReturnType<typeof quantize> } | undefined;
   const quantize = async (name: string): Promise<{ readonly weight: NDArray; readonly scales: NDArray }> => {
-    const original = await toArray(await program.weight(name), read, name);
+    const original = await weightAsF32(program, name, read);
     return scheme(name) === "block" ? quantizeBlocks(original) : quantizeRows(original);
   };
   const part = async (name: string, key: keyof typeof SUFFIX): Promise<Weight> => {

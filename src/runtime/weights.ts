@@ -1,7 +1,7 @@
 /** Checkpoint tensors as weights of a program. */
-import { DTYPES, ToklipError } from "../core/index.ts";
+import { DTYPES, type NDArray, ndarray, ToklipError, toF32 } from "../core/index.ts";
 import { type Checkpoint, readTensor, type TensorEntry } from "../files/checkpoint.ts";
-import type { Weight } from "./session.ts";
+import type { Program, Weight } from "./session.ts";
 
 /** Whether a backend can map the elements where they are. */
 function isMappable({ source, offset, dtype, strides }: TensorEntry): boolean {
@@ -17,4 +17,15 @@ export function checkpointWeights(checkpoint: Checkpoint): (name: string) => Pro
     const length = entry.shape.reduce((size, dim) => size * dim, DTYPES[entry.dtype].bytes);
     return { kind: "file", dtype: entry.dtype, path: entry.source.path!, offset: entry.offset, length };
   };
+}
+
+/** A weight of a program in memory, as f32. `read` brings in one that was left in its file. */
+export async function weightAsF32(
+  program: Program,
+  name: string,
+  read: (name: string) => Promise<NDArray>,
+): Promise<NDArray<"f32">> {
+  const weight = await program.weight(name);
+  const { dtype, shape, data } = weight.kind === "array" ? weight.value : await read(name);
+  return ndarray("f32", shape, toF32(dtype, data));
 }
