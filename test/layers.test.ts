@@ -15,14 +15,17 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   nn: ["graph"],
   text: ["files"],
   models: ["nn", "graph", "files"],
+  losses: ["nn", "graph"],
+  data: ["files", "image", "text"],
   runtime: ["onnx", "graph", "files"],
+  train: ["models", "losses", "nn", "graph", "runtime", "data", "files", "image", "text"],
   pipelines: ["models", "runtime", "image", "text", "files", "onnx", "graph"],
-  node: ["pipelines", "models", "runtime", "image", "text", "files"],
-  cli: ["node", "pipelines", "models", "runtime", "image", "text", "files"],
+  node: ["pipelines", "train", "data", "models", "runtime", "image", "text", "files"],
+  cli: ["node", "pipelines", "train", "data", "models", "runtime", "image", "text", "files"],
 };
 
 /** Folders that know no platform. */
-const PURE = ["core", "graph", "files", "image", "onnx", "nn", "text", "models", "runtime", "pipelines"];
+const PURE = ["core", "graph", "files", "image", "onnx", "nn", "text", "models", "losses", "data", "runtime", "train", "pipelines"];
 
 const files = readdirSync(SOURCE, { recursive: true, encoding: "utf8" }).filter((file) => /\.m?ts$|\.mjs$/.test(file));
 
