@@ -5,7 +5,7 @@
  * positions have a standard deviation of 0.02; codebook rows are random directions, as LlamaGen begins. Each tensor has
  * a random stream of its own, found from the seed and its name, so that parts of a model can be made alone.
  */
-import { Random, sizeOf } from "../core/index.ts";
+import { fnv1a, Random, sizeOf } from "../core/index.ts";
 import type { ToklipConfig } from "./config.ts";
 
 type Fill = (out: Float32Array, random: Random, shape: readonly number[]) => void;
@@ -33,13 +33,6 @@ const RULES: readonly (readonly [RegExp, Fill])[] = [
   [/./, fanIn],
 ];
 
-/** FNV-1a, 32 bits. */
-function hash(text: string): number {
-  let value = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
-  return value >>> 0;
-}
-
 /** The random numbers of one parameter, in pieces that are continued until the tensor is full. */
 export function* initialPieces(
   name: string,
@@ -48,7 +41,7 @@ export function* initialPieces(
   pieceLength = 1 << 20,
 ): Generator<Float32Array> {
   const fill = RULES.find(([pattern]) => pattern.test(name))![1];
-  const random = new Random((hash(name) ^ Math.imul(seed, 0x9e3779b1)) >>> 0);
+  const random = new Random((fnv1a(name) ^ Math.imul(seed, 0x9e3779b1)) >>> 0);
   for (let left = sizeOf(shape); left > 0; left -= pieceLength) {
     const piece = new Float32Array(Math.min(left, pieceLength));
     fill(piece, random, shape);

@@ -11,7 +11,6 @@ export type * from "./model.ts";
 export * from "./model-files.ts";
 export * from "./pictures.ts";
 export type * from "./platform.ts";
-export * from "./prefetch.ts";
 export * from "./reconstruct.ts";
 export * from "./token-stream.ts";
 export * from "./tokenize.ts";

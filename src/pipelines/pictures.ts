@@ -5,11 +5,10 @@
  * the number of pictures. Each picture is prepared alone: an unreadable one becomes a result with an `error`, and its
  * batch runs without it. An error of the model itself, or of the source of names, ends the run.
  */
-import { concatRows, type ErrorCode, type NDArray, ToklipError, throwIfAborted } from "../core/index.ts";
+import { concatRows, type ErrorCode, mapOrdered, type NDArray, ToklipError, throwIfAborted } from "../core/index.ts";
 import type { ToklipConfig } from "../models/config.ts";
 import { batches } from "./batches.ts";
 import type { PreprocessOptions, TokLIPModel } from "./model.ts";
-import { mapOrdered } from "./prefetch.ts";
 
 export interface PicturesOptions extends PreprocessOptions {
   /** Pictures a run of the model. Default 8. */

@@ -4,7 +4,15 @@
  *
  * Dim letters: B batch, N image tokens (N = h*w), T text length, D embedding width, H W pixels, h w grid.
  */
-import { concatRows, type LongCallOptions, type NDArray, ndarray, ToklipError, throwIfAborted } from "../core/index.ts";
+import {
+  concatRows,
+  type LongCallOptions,
+  mapOrdered,
+  type NDArray,
+  ndarray,
+  ToklipError,
+  throwIfAborted,
+} from "../core/index.ts";
 import type { Image } from "../image/image.ts";
 import { writePixels } from "../image/pixels.ts";
 import { preprocessImage } from "../image/preprocess.ts";
@@ -35,7 +43,6 @@ import type {
 } from "./model.ts";
 import { findConfig, findTokenizer } from "./model-files.ts";
 import type { Platform } from "./platform.ts";
-import { mapOrdered } from "./prefetch.ts";
 import { startTokenStream } from "./token-stream.ts";
 
 /** Pictures that are decoded at the same time. */

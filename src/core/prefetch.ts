@@ -2,7 +2,7 @@
  * A bounded, ordered, asynchronous map: how decoding and preprocessing of the next pictures overlap with the model's
  * work on the present ones, while memory stays that of a fixed number of pictures.
  */
-import { ToklipError } from "../core/index.ts";
+import { ToklipError } from "./errors.ts";
 
 /** How far a map runs ahead. */
 export interface MapOrderedOptions {

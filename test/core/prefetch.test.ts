@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { mapOrdered } from "../../src/core/prefetch.ts";
 import { batches } from "../../src/pipelines/batches.ts";
-import { mapOrdered } from "../../src/pipelines/prefetch.ts";
 
 const tick = (ms = 0): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
