@@ -11,6 +11,7 @@ const MULTIPLY_ADDS: Partial<Record<OpName, (inputs: Shapes, output: readonly nu
   matmul: ([a], output) => sizeOf(output) * a!.at(-1)!,
   gemm: ([a], output, attrs) => sizeOf(output) * a![(attrs as AttrsOf<"gemm">).transA ? 0 : 1]!,
   conv2d: ([, weight], output) => sizeOf(output) * sizeOf(weight!.slice(1)),
+  convTranspose2d: ([x, weight]) => sizeOf(x!) * sizeOf(weight!.slice(1)),
   linearBlock8: ([x], output) => sizeOf(output) * x![1]!,
   linearRow8: ([x], output) => sizeOf(output) * x![1]!,
 };

@@ -1,6 +1,6 @@
 /** The ops as functions over symbolic tensors: what layers and models are written in. */
 import { type DType, ndarray, ToklipError } from "../core/index.ts";
-import { dimProduct, type Shape } from "./dim.ts";
+import { dimProduct, isStatic, type Shape, sameShape } from "./dim.ts";
 import type { Tensor } from "./graph.ts";
 import type { AttrsOf, OpName } from "./op-table.ts";
 
@@ -25,13 +25,17 @@ function scalar(like: Tensor, value: number): Tensor {
 
 type BinaryName = "add" | "sub" | "mul" | "div" | "max" | "min" | "less" | "equal";
 
-function binary(name: BinaryName, a: Operand, b: Operand): Tensor {
+function operands(name: OpName, a: Operand, b: Operand): readonly [Tensor, Tensor] {
   if (typeof a === "number" && typeof b === "number") {
     throw new ToklipError("GRAPH_INVALID", `${name}: one operand must be a tensor`);
   }
   const left = typeof a === "number" ? scalar(b as Tensor, a) : a;
   const right = typeof b === "number" ? scalar(a as Tensor, b) : b;
-  return one(name, [left, right], {});
+  return [left, right];
+}
+
+function binary(name: BinaryName, a: Operand, b: Operand): Tensor {
+  return one(name, operands(name, a, b), {});
 }
 
 /** Elementwise a + b, broadcast. */
@@ -63,10 +67,27 @@ export const sqrt = (x: Tensor): Tensor => one("sqrt", [x], {});
 export const tanh = (x: Tensor): Tensor => one("tanh", [x], {});
 /** 1 / (1 + e^-x). */
 export const sigmoid = (x: Tensor): Tensor => one("sigmoid", [x], {});
+/** |x|. */
+export const abs = (x: Tensor): Tensor => one("abs", [x], {});
+/** -1, 0 or 1. */
+export const sign = (x: Tensor): Tensor => one("sign", [x], {});
+/** The error function. */
+export const erf = (x: Tensor): Tensor => one("erf", [x], {});
+/** log(1 + e^x), without overflow. */
+export const softplus = (x: Tensor): Tensor => one("softplus", [x], {});
+/** x where it is positive, slope * x elsewhere. */
+export const leakyRelu = (x: Tensor, slope: number): Tensor => one("leakyRelu", [x], { slope });
+/** The positive part of x. */
+export const relu = (x: Tensor): Tensor => leakyRelu(x, 0);
+/** x * x. */
+export const square = (x: Tensor): Tensor => mul(x, x);
 /** x times the normal distribution function of x, exact or by tanh. */
 export const gelu = (x: Tensor, approximate: "none" | "tanh" = "none"): Tensor => one("gelu", [x], { approximate });
 /** Elements of `a` where the condition is true, of `b` elsewhere. */
-export const where = (condition: Tensor, a: Tensor, b: Tensor): Tensor => one("where", [condition, a, b], {});
+export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
+  return one("where", [condition, ...operands("where", a, b)], {});
+}
+
 /** The same values in another dtype; fractions are cut off. */
 export const cast = (x: Tensor, to: DType): Tensor => (x.dtype === to ? x : one("cast", [x], { to }));
 
@@ -80,6 +101,15 @@ export const expand = (x: Tensor, shape: Shape): Tensor => one("expand", [x], { 
 export const concat = (parts: readonly Tensor[], axis: number): Tensor => one("concat", parts, { axis });
 /** Rows of x along `axis`, named by an integer tensor whose shape replaces that axis. */
 export const gather = (x: Tensor, indices: Tensor, axis = 0): Tensor => one("gather", [x, indices], { axis });
+
+/**
+ * The sum of the rows that go to each place: indices i32 (...I) in [0, rows), updates (...I, D) -> (rows, D).
+ * The reverse of `gather` along the first axis.
+ */
+export function scatterRows(indices: Tensor, updates: Tensor, rows: number): Tensor {
+  const flat = reshape(indices, [dimProduct(indices.shape)]);
+  return one("scatterRows", [flat, flattenRows(updates)], { rows });
+}
 
 /** Repeats each row and column of (B, C, H, W) so many times. */
 export function upsampleNearest(x: Tensor, scale: readonly [number, number] = [2, 2]): Tensor {
@@ -124,6 +154,18 @@ export function conv2d(x: Tensor, weight: Tensor, bias?: Tensor, options: Conv2d
   return one("conv2d", bias ? [x, weight, bias] : [x, weight], { strides: stride, pads, dilations, groups });
 }
 
+/** How a transposed convolution moves over its output. */
+export interface ConvTranspose2dOptions extends Omit<Conv2dOptions, "groups"> {
+  /** The height and width of the result. */
+  readonly size: readonly [number, number];
+}
+
+/** The adjoint of `conv2d` in its first operand: (B, O, h, w) with a weight (O, C, kH, kW) -> (B, C, H, W). */
+export function convTranspose2d(x: Tensor, weight: Tensor, options: ConvTranspose2dOptions): Tensor {
+  const { stride = [1, 1], pads = [0, 0, 0, 0], dilations = [1, 1], size } = options;
+  return one("convTranspose2d", [x, weight], { strides: stride, pads, dilations, size });
+}
+
 /** The sum over some axes, which stay with size 1. */
 export const reduceSum = (x: Tensor, axes: readonly number[]): Tensor => one("reduceSum", [x], { axes });
 /** The mean over some axes, which stay with size 1. */
@@ -132,6 +174,8 @@ export const reduceMean = (x: Tensor, axes: readonly number[]): Tensor => one("r
 export const reduceMax = (x: Tensor, axes: readonly number[]): Tensor => one("reduceMax", [x], { axes });
 /** e^x over the sum of e^x along one axis. */
 export const softmax = (x: Tensor, axis = -1): Tensor => one("softmax", [x], { axis });
+/** The logarithm of the softmax along one axis. */
+export const logSoftmax = (x: Tensor, axis = -1): Tensor => one("logSoftmax", [x], { axis });
 /** The i32 index of the largest element of the last axis, the first on ties; the axis is dropped. */
 export const argmax = (x: Tensor): Tensor => one("argmax", [x], {});
 
@@ -155,3 +199,44 @@ export function flattenRows(x: Tensor): Tensor {
   const width = x.shape.at(-1)!;
   return x.shape.length === 2 ? x : reshape(x, [dimProduct(x.shape.slice(0, -1)), width]);
 }
+
+/** The sum over all axes along which a tensor of `shape` would be repeated to x: the reverse of broadcasting. */
+export function sumTo(x: Tensor, shape: Shape): Tensor {
+  if (sameShape(x.shape, shape)) return x;
+  const lead = x.shape.length - shape.length;
+  const axes = x.shape.map((_, axis) => axis).filter((axis) => axis < lead || shape[axis - lead] !== x.shape[axis]);
+  const sums = axes.length > 0 ? reduceSum(x, axes) : x;
+  return lead > 0 ? reshape(sums, shape) : sums;
+}
+
+/** Zeros of the type of x. */
+export function zerosLike(x: Tensor): Tensor {
+  if (!x.shape.every(isStatic)) return mul(x, 0);
+  return expand(
+    reshape(
+      scalar(x, 0),
+      x.shape.map(() => 1),
+    ),
+    x.shape,
+  );
+}
+
+/** x, through which no gradient flows. */
+export const stopGradient = (x: Tensor): Tensor => one("stopGradient", [x], {});
+
+/**
+ * `value` forwards, the gradient to `through` backwards: through + stopGradient(value - through), the straight-through
+ * estimator (Bengio et al. 2013). It differs from `value` by rounding.
+ */
+export function straightThrough(value: Tensor, through: Tensor): Tensor {
+  return add(through, stopGradient(sub(value, through)));
+}
+
+/**
+ * x, marked as an edge of a part of the model (a block) whose inner values may be computed again for the gradient
+ * instead of being kept: see `recompute` of `gradients`.
+ */
+export const boundary = (x: Tensor): Tensor => one("boundary", [x], {});
+
+/** x, but not before `trigger` is there. What is computed from it is not merged with what is computed from x. */
+export const after = (x: Tensor, trigger: Tensor): Tensor => one("after", [x, trigger], {});

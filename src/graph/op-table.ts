@@ -2,6 +2,7 @@
 import type { Op } from "./op.ts";
 import { elementwiseOps } from "./ops/elementwise.ts";
 import { linearOps } from "./ops/linear.ts";
+import { markOps } from "./ops/marks.ts";
 import { normalizationOps } from "./ops/normalization.ts";
 import { quantizedOps } from "./ops/quantized.ts";
 import { reductionOps } from "./ops/reduction.ts";
@@ -15,6 +16,7 @@ export const OPS = {
   ...normalizationOps,
   ...reductionOps,
   ...quantizedOps,
+  ...markOps,
 };
 
 /** The name of an op. */

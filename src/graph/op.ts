@@ -1,9 +1,10 @@
 /**
- * What one row of the op table holds. An op is data: its attributes, its shape and dtype rule, its ONNX lowering, and
- * a slow float64 evaluation that the tests use as the oracle.
+ * What one row of the op table holds. An op is data: its attributes, its shape and dtype rule, its ONNX lowering, a slow
+ * float64 evaluation that the tests use as the oracle, and its gradient.
  */
 import type { DType, NDArray } from "../core/index.ts";
 import type { Dim, Shape } from "./dim.ts";
+import type { Tensor } from "./graph.ts";
 
 /** The dtype and shape of a tensor. */
 export interface TensorType {
@@ -41,6 +42,13 @@ export interface NodeTypes {
   readonly outputs: readonly TensorType[];
 }
 
+/** The node that a gradient rule is asked about. */
+export interface Differentiated<A> {
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+  readonly attrs: A;
+}
+
 /** One row of the op table. */
 export interface Op<A> {
   /**
@@ -56,6 +64,15 @@ export interface Op<A> {
     attrs: A,
     outputs: readonly { readonly shape: readonly number[]; readonly dtype: DType }[],
   ): readonly Value[];
+  /**
+   * The vector-Jacobian product: from the gradients of the outputs (at least one is there), those of the inputs, each of
+   * its input's shape; undefined for inputs that none flows to. What is not needed in the end is dropped as dead.
+   * Absent where an op cannot be differentiated.
+   */
+  readonly gradient?: (
+    dys: readonly (Tensor | undefined)[],
+    node: Differentiated<A>,
+  ) => readonly (Tensor | undefined)[];
 }
 
 /** The attributes of ops that have none. */

@@ -33,6 +33,7 @@ const SIMPLIFICATIONS: Partial<Record<OpName, Simplification>> = {
   cast: unchanged,
   expand: unchanged,
   slice: unchanged,
+  pad: unchanged,
   concat: ({ inputs }) => (inputs.length === 1 ? inputs[0] : undefined),
   reshape: (call, result) => {
     const inner = madeBy(call.inputs[0]!, "reshape");

@@ -6,10 +6,15 @@ import type { TensorType } from "../op.ts";
 const FLOATS: readonly DType[] = ["f32", "f64", "f16", "bf16"];
 const INTEGERS: readonly DType[] = ["i32", "i64"];
 
+/** Whether a dtype is one of fractions, through which gradients flow. */
+export function isFloat(dtype: DType): boolean {
+  return FLOATS.includes(dtype);
+}
+
 /** @throws DTYPE_MISMATCH unless every input has a float dtype, the same one. */
 export function requireFloat(op: string, ...inputs: readonly TensorType[]): DType {
   const dtype = requireSameDtype(op, ...inputs);
-  if (!FLOATS.includes(dtype)) throw new ToklipError("DTYPE_MISMATCH", `${op}: expected a float dtype, got ${dtype}`);
+  if (!isFloat(dtype)) throw new ToklipError("DTYPE_MISMATCH", `${op}: expected a float dtype, got ${dtype}`);
   return dtype;
 }
 

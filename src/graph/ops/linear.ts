@@ -1,8 +1,11 @@
 /** Ops that multiply and sum: batched matrix product, matrix product with bias, convolution. */
 import { sizeOf, ToklipError } from "../../core/index.ts";
-import { broadcastShapes, type Dim, formatShape } from "../dim.ts";
+import { broadcastShapes, type Dim, formatShape, type Shape } from "../dim.ts";
+import * as g from "../functions.ts";
+import type { Tensor } from "../graph.ts";
 import { type NoAttrs, op, type Value } from "../op.ts";
 import { requireFloat, requireRank, requireShape, staticDim } from "./checks.ts";
+import { convInputGradient, convWeightGradient } from "./convolution-gradient.ts";
 import { broadcastStrides, offsets } from "./indexing.ts";
 
 interface Matrix {
@@ -38,6 +41,24 @@ export interface Conv2dAttrs {
   readonly pads: readonly [number, number, number, number];
   readonly dilations: readonly [number, number];
   readonly groups: number;
+}
+
+/** The attributes of a transposed convolution. */
+export interface ConvTranspose2dAttrs extends Omit<Conv2dAttrs, "groups"> {
+  /** The height and width of the result, which stride and padding leave open. */
+  readonly size: readonly [number, number];
+}
+
+/** How many rows and columns of the result lie beyond what the kernel reaches without them. */
+function outputPadding(x: Shape, weight: Shape, { strides, pads, dilations, size }: ConvTranspose2dAttrs): number[] {
+  return size.map((wanted, i) => {
+    const reach = dilations[i]! * (staticDim("convTranspose2d", weight, 2 + i) - 1) + 1;
+    const least = (staticDim("convTranspose2d", x, 2 + i) - 1) * strides[i]! + reach - pads[i]! - pads[2 + i]!;
+    if (wanted < least || wanted >= least + strides[i]!) {
+      throw new ToklipError("SHAPE_MISMATCH", `convTranspose2d: ${formatShape(x)} does not give size [${size}]`);
+    }
+    return wanted - least;
+  });
 }
 
 /** The input element under a kernel element, or -1 in the padding. */
@@ -83,6 +104,28 @@ function convolve(x: Value, weight: Value, outShape: readonly number[], attrs: C
   return out;
 }
 
+function deconvolve(x: Value, weight: Value, shape: readonly number[], attrs: ConvTranspose2dAttrs): Float64Array {
+  const [, outChannels, height, width] = shape as [number, number, number, number];
+  const [, channels, h, w] = x.shape as [number, number, number, number];
+  const [, , kernelHeight, kernelWidth] = weight.shape as [number, number, number, number];
+  const out = new Float64Array(sizeOf(shape));
+  x.data.forEach((value, i) => {
+    const [column, row] = [i % w, Math.floor(i / w) % h];
+    const [c, b] = [Math.floor(i / (w * h)) % channels, Math.floor(i / (w * h * channels))];
+    for (let o = 0; o < outChannels; o++) {
+      for (let ky = 0; ky < kernelHeight; ky++) {
+        const y = convOffset(row, attrs.strides[0], ky, attrs.dilations[0], attrs.pads[0], height);
+        for (let kx = 0; y >= 0 && kx < kernelWidth; kx++) {
+          const xx = convOffset(column, attrs.strides[1], kx, attrs.dilations[1], attrs.pads[1], width);
+          const tap = weight.data[((c * outChannels + o) * kernelHeight + ky) * kernelWidth + kx]!;
+          if (xx >= 0) out[((b * outChannels + o) * height + y) * width + xx]! += value * tap;
+        }
+      }
+    }
+  });
+  return out;
+}
+
 export const linearOps = {
   /** (..., M, K) (..., K, N) -> (..., M, N), leading axes broadcast. */
   matmul: op<NoAttrs>({
@@ -108,6 +151,16 @@ export const linearOps = {
       });
       return [{ shape: out!.shape, data }];
     },
+    // da = dy b^T, db = a^T dy, summed over leading axes that were broadcast
+    gradient: ([dy], { inputs: [a, b] }) => {
+      const swapped = (t: Tensor) => {
+        const axes = t.shape.map((_, axis) => axis);
+        return g.transpose(t, [...axes.slice(0, -2), axes.at(-1)!, axes.at(-2)!]);
+      };
+      const da = g.sumTo(g.matmul(dy!, swapped(b!)), a!.shape);
+      if (b!.shape.length > 2) return [da, g.sumTo(g.matmul(swapped(a!), dy!), b!.shape)];
+      return [da, g.gemm(g.flattenRows(a!), g.flattenRows(dy!), undefined, { transA: true })];
+    },
   }),
   /** op(a) op(b) + bias for two matrices, either transposed; the bias (N) is optional. */
   gemm: op<{ readonly transA: boolean; readonly transB: boolean }>({
@@ -132,6 +185,16 @@ export const linearOps = {
       accumulate(data, 0, matrixA, matrixB, m, k, n);
       return [{ shape: out!.shape, data }];
     },
+    // y = A B + c with A = a or a^T, B = b or b^T: dA = dy B^T, dB = A^T dy, dc = sum of the rows of dy
+    gradient: ([dy], { inputs: [a, b, bias], attrs: { transA, transB } }) => [
+      transA
+        ? g.gemm(b!, dy!, undefined, { transA: transB, transB: true })
+        : g.gemm(dy!, b!, undefined, { transB: !transB }),
+      transB
+        ? g.gemm(dy!, a!, undefined, { transA: true, transB: transA })
+        : g.gemm(a!, dy!, undefined, { transA: !transA }),
+      bias && g.reshape(g.reduceSum(dy!, [0]), bias.shape),
+    ],
   }),
   /** Cross-correlation of (B, C, H, W) with (O, C/groups, kH, kW), and an optional bias (O). */
   conv2d: op<Conv2dAttrs>({
@@ -164,6 +227,39 @@ export const linearOps = {
         for (let i = 0; i < data.length; i++) data[i]! += bias.data[Math.floor(i / area) % bias.data.length]!;
       }
       return [{ shape: out!.shape, data }];
+    },
+    // dx and dw as in convolution-gradient.ts, dc = the sum of each channel of dy
+    gradient: ([dy], { inputs: [x, weight, bias], attrs }) => [
+      convInputGradient(dy!, x!.shape, weight!, attrs),
+      convWeightGradient(dy!, x!, weight!.shape as number[], attrs),
+      bias && g.reshape(g.reduceSum(dy!, [0, 2, 3]), bias.shape),
+    ],
+  }),
+  /** The adjoint of conv2d in its first operand: (B, O, h, w), weight (O, C, kH, kW) -> (B, C, size). */
+  convTranspose2d: op<ConvTranspose2dAttrs>({
+    infer: ([x, weight], attrs) => {
+      const dtype = requireFloat("convTranspose2d", x!, weight!);
+      requireRank("convTranspose2d", x!, 4);
+      requireRank("convTranspose2d", weight!, 4);
+      if (x!.shape[1] !== weight!.shape[0]) mismatch("convTranspose2d", x!.shape, weight!.shape);
+      outputPadding(x!.shape, weight!.shape, attrs);
+      return [{ dtype, shape: [x!.shape[0]!, staticDim("convTranspose2d", weight!.shape, 1), ...attrs.size] }];
+    },
+    lower: (onnx, inputs, attrs, types) =>
+      onnx.node("ConvTranspose", inputs, {
+        strides: attrs.strides,
+        pads: attrs.pads,
+        dilations: attrs.dilations,
+        output_padding: outputPadding(types.inputs[0]!.shape, types.inputs[1]!.shape, attrs),
+      }),
+    evaluate: ([x, weight], attrs, [out]) => [{ shape: out!.shape, data: deconvolve(x!, weight!, out!.shape, attrs) }],
+    // It is linear in both operands, and conv2d is its adjoint: dx = conv2d(dy, w); dw as that of conv2d with x for dy
+    gradient: ([dy], { inputs: [x, weight], attrs: { strides, pads, dilations } }) => {
+      const attrs = { strides, pads, dilations, groups: 1 };
+      return [
+        g.conv2d(dy!, weight!, undefined, { stride: strides, pads, dilations }),
+        convWeightGradient(x!, dy!, weight!.shape as number[], attrs),
+      ];
     },
   }),
 };

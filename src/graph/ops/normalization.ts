@@ -1,5 +1,8 @@
 /** Layer and group normalisation. */
 import { ndarray, sizeOf, ToklipError } from "../../core/index.ts";
+import type { Dim } from "../dim.ts";
+import * as g from "../functions.ts";
+import type { Tensor } from "../graph.ts";
 import { op } from "../op.ts";
 import { requireFloat, requireRank, requireShape, staticDim } from "./checks.ts";
 
@@ -9,6 +12,19 @@ function standardize(values: Float64Array, eps: number): void {
   const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length;
   const scale = 1 / Math.sqrt(variance + eps);
   for (let i = 0; i < values.length; i++) values[i] = (values[i]! - mean) * scale;
+}
+
+/** The last axis as it is after standardising, and 1 / sqrt(variance + eps): computed again, which is cheaper than kept. */
+function standardized(x: Tensor, eps: number): { readonly normal: Tensor; readonly inverse: Tensor } {
+  const centred = g.sub(x, g.reduceMean(x, [-1]));
+  const inverse = g.div(1, g.sqrt(g.add(g.reduceMean(g.square(centred), [-1]), eps)));
+  return { normal: g.mul(centred, inverse), inverse };
+}
+
+/** With n the standardised last axis of x and s its inverse deviation: dx = s (dn - mean(dn) - n mean(dn n)). */
+function throughStandardization(dn: Tensor, normal: Tensor, inverse: Tensor): Tensor {
+  const along = g.mul(normal, g.reduceMean(g.mul(dn, normal), [-1]));
+  return g.mul(inverse, g.sub(g.sub(dn, g.reduceMean(dn, [-1])), along));
 }
 
 export const normalizationOps = {
@@ -27,6 +43,15 @@ export const normalizationOps = {
       const width = weight!.data.length;
       for (let start = 0; start < data.length; start += width) standardize(data.subarray(start, start + width), eps);
       return [{ shape: x!.shape, data: data.map((v, i) => v * weight!.data[i % width]! + bias!.data[i % width]!) }];
+    },
+    // y = n w + b: dw = sum(dy n), db = sum(dy), dn = dy w
+    gradient: ([dy], { inputs: [x, weight, bias], attrs: { eps } }) => {
+      const { normal, inverse } = standardized(x!, eps);
+      return [
+        throughStandardization(g.mul(dy!, weight!), normal, inverse),
+        g.sumTo(g.mul(dy!, normal), weight!.shape),
+        g.sumTo(dy!, bias!.shape),
+      ];
     },
   }),
   /** Normalises each group of channels of (B, C, H, W), then scales and shifts each channel (Wu and He 2018). */
@@ -64,6 +89,19 @@ export const normalizationOps = {
       for (let g = 0; g < batch * groups; g++) standardize(data.subarray(g * run, (g + 1) * run), eps);
       const channel = (i: number) => Math.floor(i / area) % channels;
       return [{ shape: x!.shape, data: data.map((v, i) => v * weight!.data[channel(i)]! + bias!.data[channel(i)]!) }];
+    },
+    // As layerNorm over (B, groups, rest), with weight and bias for each channel.
+    gradient: ([dy], { inputs: [x, weight], attrs: { groups, eps } }) => {
+      const [batch, channels, height, width] = x!.shape as [Dim, number, number, number];
+      const grouped = (t: Tensor) => g.reshape(t, [batch, groups, (channels / groups) * height * width]);
+      const { normal, inverse } = standardized(grouped(x!), eps);
+      const dn = grouped(g.mul(dy!, g.reshape(weight!, [channels, 1, 1])));
+      const perChannel = (t: Tensor) => g.reshape(g.reduceSum(t, [0, 2, 3]), [channels]);
+      return [
+        g.reshape(throughStandardization(dn, normal, inverse), x!.shape),
+        perChannel(g.mul(dy!, g.reshape(normal, x!.shape))),
+        perChannel(dy!),
+      ];
     },
   }),
 };

@@ -1,7 +1,9 @@
 /** Ops that summarise an axis: sum, mean, largest, its index, softmax. */
 import { ndarray, sizeOf } from "../../core/index.ts";
 import { resolveAxis } from "../dim.ts";
-import { type Op, op, type Value } from "../op.ts";
+import * as g from "../functions.ts";
+import type { Tensor } from "../graph.ts";
+import { type Differentiated, type Op, op, type Value } from "../op.ts";
 import { requireFloat, staticDim } from "./checks.ts";
 import { aroundAxis } from "./indexing.ts";
 
@@ -24,8 +26,19 @@ function reduceAxis(x: Value, axis: number, combine: (values: Float64Array) => n
 }
 
 /** A reduction whose ONNX form takes the axes as an input. Reducing axis after axis gives the same value. */
-function reduce(name: string, onnxType: string, combine: (values: Float64Array) => number): Op<ReduceAttrs> {
+function reduce(
+  name: string,
+  onnxType: string,
+  combine: (values: Float64Array) => number,
+  gradient?: (dy: Tensor, x: Tensor, axes: readonly number[]) => Tensor,
+): Op<ReduceAttrs> {
   return op({
+    ...(gradient && {
+      gradient: (
+        [dy]: readonly (Tensor | undefined)[],
+        { inputs: [x], attrs: { axes } }: Differentiated<ReduceAttrs>,
+      ) => [gradient(dy!, x!, axes)],
+    }),
     infer: ([x], { axes }) => {
       const dtype = requireFloat(name, x!);
       const at = axes.map((axis) => resolveAxis(axis, x!.shape.length));
@@ -50,28 +63,60 @@ function softmaxLine(values: Float64Array): Float64Array {
   return exps.map((value) => value / total);
 }
 
-export const reductionOps = {
-  reduceSum: reduce("reduceSum", "ReduceSum", sum),
-  reduceMean: reduce("reduceMean", "ReduceMean", (values) => sum(values) / values.length),
-  reduceMax: reduce("reduceMax", "ReduceMax", (values) => Math.max(...values)),
-  softmax: op<{ readonly axis: number }>({
+/** An op that maps each line along one axis to a line of the same length; its gradient needs the result only. */
+function lineOp(
+  name: string,
+  onnxType: string,
+  f: (line: Float64Array) => Float64Array,
+  gradient: (dy: Tensor, y: Tensor, axis: number) => Tensor,
+): Op<{ readonly axis: number }> {
+  return op({
     infer: ([x], { axis }) => {
       resolveAxis(axis, x!.shape.length);
-      return [{ dtype: requireFloat("softmax", x!), shape: x!.shape }];
+      return [{ dtype: requireFloat(name, x!), shape: x!.shape }];
     },
-    lower: (onnx, inputs, { axis }) => onnx.node("Softmax", inputs, { axis }),
+    lower: (onnx, inputs, { axis }) => onnx.node(onnxType, inputs, { axis }),
     evaluate: ([x], { axis }) => {
       const { outer, size, inner } = aroundAxis(x!.shape, resolveAxis(axis, x!.shape.length));
       const data = new Float64Array(sizeOf(x!.shape));
       for (let i = 0; i < outer * inner; i++) {
         const start = Math.floor(i / inner) * size * inner + (i % inner);
-        softmaxLine(Float64Array.from({ length: size }, (_, j) => x!.data[start + j * inner]!)).forEach((value, j) => {
+        f(Float64Array.from({ length: size }, (_, j) => x!.data[start + j * inner]!)).forEach((value, j) => {
           data[start + j * inner] = value;
         });
       }
       return [{ shape: x!.shape, data }];
     },
-  }),
+    gradient: ([dy], { outputs: [y], attrs: { axis } }) => [gradient(dy!, y!, axis)],
+  });
+}
+
+export const reductionOps = {
+  // dx = dy, repeated
+  reduceSum: reduce("reduceSum", "ReduceSum", sum, (dy, x) => g.expand(dy, x.shape)),
+  // dx = dy / count, repeated
+  reduceMean: reduce(
+    "reduceMean",
+    "ReduceMean",
+    (values) => sum(values) / values.length,
+    (dy, x, axes) => {
+      const count = axes.reduce((product, axis) => product * staticDim("reduceMean", x.shape, axis), 1);
+      return g.expand(g.mul(dy, 1 / count), x.shape);
+    },
+  ),
+  reduceMax: reduce("reduceMax", "ReduceMax", (values) => Math.max(...values)),
+  softmax: lineOp("softmax", "Softmax", softmaxLine, (dy, y, axis) =>
+    // dx = y (dy - sum(dy y))
+    g.mul(y, g.sub(dy, g.reduceSum(g.mul(dy, y), [axis]))),
+  ),
+  /** The logarithm of the softmax. */
+  logSoftmax: lineOp(
+    "logSoftmax",
+    "LogSoftmax",
+    (values) => softmaxLine(values).map(Math.log),
+    // dx = dy - e^y sum(dy)
+    (dy, y, axis) => g.sub(dy, g.mul(g.exp(y), g.reduceSum(dy, [axis]))),
+  ),
   /** The i32 index of the largest element of the last axis, the first on ties; the axis is dropped. */
   argmax: op<Readonly<Record<never, never>>>({
     infer: ([x]) => {

@@ -1,8 +1,10 @@
 /** Ops that move elements without changing them: reshape, transpose, slice, concat, pad, gather, upsample. */
 import { allocate, ndarray, sizeOf, ToklipError } from "../../core/index.ts";
-import { dimProduct, formatShape, isStatic, resolveAxis, type Shape, sameShape } from "../dim.ts";
+import { type Dim, dimProduct, formatShape, isStatic, resolveAxis, type Shape, sameShape } from "../dim.ts";
+import * as g from "../functions.ts";
+import type { Tensor } from "../graph.ts";
 import { type Lowering, op, type Value } from "../op.ts";
-import { requireInteger, requireRank, requireSameDtype, staticDim } from "./checks.ts";
+import { requireInteger, requireRank, requireSameDtype, requireShape, staticDim } from "./checks.ts";
 import { aroundAxis, broadcastStrides, offsets, stridesOf } from "./indexing.ts";
 
 function int64s(values: readonly number[]) {
@@ -27,6 +29,16 @@ function onnxShape(onnx: Lowering, from: Shape, to: Shape): string {
   )[0]!;
 }
 
+/** Zeros put between the elements of an axis, `step - 1` after each but the last. */
+function dilate(x: Tensor, axis: number, step: number): Tensor {
+  if (step === 1) return x;
+  const size = x.shape[axis] as number;
+  const apart = g.reshape(x, [...x.shape.slice(0, axis + 1), 1, ...x.shape.slice(axis + 1)]);
+  const none = apart.shape.map(() => 0);
+  const padded = g.pad(apart, none, none.with(axis + 1, step - 1));
+  return g.slice(g.reshape(padded, x.shape.with(axis, size * step)), axis, 0, (size - 1) * step + 1);
+}
+
 export const shapingOps = {
   reshape: op<{ readonly shape: Shape }>({
     infer: ([x], { shape }) => {
@@ -40,6 +52,8 @@ export const shapingOps = {
     },
     lower: (onnx, [x], { shape }, { inputs }) => onnx.node("Reshape", [x!, onnxShape(onnx, inputs[0]!.shape, shape)]),
     evaluate: ([x], _, [out]) => [{ shape: out!.shape, data: x!.data }],
+    // dx = dy in the old shape
+    gradient: ([dy], { inputs: [x] }) => [g.reshape(dy!, x!.shape)],
   }),
   transpose: op<{ readonly perm: readonly number[] }>({
     infer: ([x], { perm }) => {
@@ -60,14 +74,19 @@ export const shapingOps = {
         ),
       ];
     },
+    // dx = dy with the axes back in place
+    gradient: ([dy], { attrs: { perm } }) => [
+      g.transpose(
+        dy!,
+        perm.map((_, axis) => perm.indexOf(axis)),
+      ),
+    ],
   }),
-  /** Repeats size-1 axes to a larger shape. Symbolic axes must be there already. */
+  /** Repeats size-1 axes to a larger shape. */
   expand: op<{ readonly shape: Shape }>({
     infer: ([x], { shape }) => {
       const lead = shape.length - x!.shape.length;
-      const fits =
-        lead >= 0 && x!.shape.every((dim, i) => dim === shape[lead + i] || (dim === 1 && isStatic(shape[lead + i]!)));
-      if (!fits || shape.slice(0, Math.max(lead, 0)).some((dim) => !isStatic(dim))) {
+      if (lead < 0 || !x!.shape.every((dim, i) => dim === shape[lead + i] || dim === 1)) {
         throw new ToklipError(
           "SHAPE_MISMATCH",
           `expand: ${formatShape(x!.shape)} does not expand to ${formatShape(shape)}`,
@@ -75,9 +94,17 @@ export const shapingOps = {
       }
       return [{ dtype: x!.dtype, shape }];
     },
-    lower: (onnx, [x], { shape }) =>
-      onnx.node("Expand", [x!, onnx.constant(int64s(shape.map((dim) => (isStatic(dim) ? dim : 1))))]),
+    // A symbolic size that is there already is kept by a 1.
+    lower: (onnx, [x], { shape }, { inputs }) => {
+      const from = inputs[0]!.shape;
+      const kept = shape.map((dim, i) => (isStatic(dim) || dim !== from[i - shape.length + from.length] ? dim : 1));
+      if (kept.every(isStatic)) return onnx.node("Expand", [x!, onnx.constant(int64s(kept))]);
+      const sizes = kept.map((dim) => onnx.size(dim));
+      return onnx.node("Expand", [x!, onnx.node("Concat", sizes, { axis: 0 })[0]!]);
+    },
     evaluate: ([x], _, [out]) => [take(x!, out!.shape, broadcastStrides(x!.shape, out!.shape))],
+    // dx = the sum of dy over what was repeated
+    gradient: ([dy], { inputs: [x] }) => [g.sumTo(dy!, x!.shape)],
   }),
   /** Elements `start` to `end` (exclusive), every `step`th, along one axis. */
   slice: op<{ readonly axis: number; readonly start: number; readonly end: number; readonly step: number }>({
@@ -98,6 +125,14 @@ export const shapingOps = {
       const at = resolveAxis(axis, x!.shape.length);
       const strides = stridesOf(x!.shape);
       return [take(x!, out!.shape, strides.with(at, strides[at]! * step), start * strides[at]!)];
+    },
+    // dx = dy in its place, zeros elsewhere
+    gradient: ([dy], { inputs: [x], attrs: { axis, start, step } }) => {
+      const at = resolveAxis(axis, x!.shape.length);
+      const spread = dilate(dy!, at, step);
+      const none = x!.shape.map(() => 0);
+      const rest = (x!.shape[at] as number) - start - (spread.shape[at] as number);
+      return [g.pad(spread, none.with(at, start), none.with(at, rest))];
     },
   }),
   /** Cuts one axis into parts of the given sizes, one output each. */
@@ -125,6 +160,13 @@ export const shapingOps = {
         return part;
       });
     },
+    // dx = the parts joined again, zeros for those that nothing depends on
+    gradient: (dys, { outputs, attrs: { axis } }) => [
+      g.concat(
+        outputs.map((output, i) => dys[i] ?? g.zerosLike(output)),
+        axis,
+      ),
+    ],
   }),
   concat: op<{ readonly axis: number }>({
     infer: (inputs, { axis }) => {
@@ -155,6 +197,15 @@ export const shapingOps = {
         start += input.shape[at]!;
       }
       return [{ shape: out!.shape, data }];
+    },
+    // dx_i = its part of dy
+    gradient: ([dy], { inputs, attrs: { axis } }) => {
+      const at = resolveAxis(axis, dy!.shape.length);
+      return g.split(
+        dy!,
+        at,
+        inputs.map(({ shape }) => shape[at] as number),
+      );
     },
   }),
   /** Adds `before[i]` and `after[i]` elements of `value` around axis i. */
@@ -189,6 +240,13 @@ export const shapingOps = {
       });
       return [{ shape: out!.shape, data }];
     },
+    // dx = dy without its edges
+    gradient: ([dy], { inputs: [x], attrs: { before, after } }) => [
+      x!.shape.reduce<Tensor>((inner, dim, axis) => {
+        if (before[axis] === 0 && after[axis] === 0) return inner;
+        return g.slice(inner, axis, before[axis]!, before[axis]! + (dim as number));
+      }, dy!),
+    ],
   }),
   /** Rows of the first input along `axis`, named by an integer array: ... index-shape ... replaces the axis. */
   gather: op<{ readonly axis: number }>({
@@ -212,6 +270,45 @@ export const shapingOps = {
       }
       return [{ shape: out!.shape, data }];
     },
+    // dx[i] = the sum of dy over the places where row i was read
+    gradient: ([dy], { inputs: [x, indices], attrs: { axis } }) => {
+      const at = resolveAxis(axis, x!.shape.length);
+      const [outer, inner] = [x!.shape.slice(0, at), x!.shape.slice(at + 1)].map(dimProduct);
+      const rows = staticDim("gather", x!.shape, at);
+      const places = dimProduct(indices!.shape);
+      const first = g.transpose(g.reshape(dy!, [outer!, places, inner!]), [1, 0, 2]);
+      const flat = g.reshape(indices!, [places]);
+      const sums = g.scatterRows(flat, g.reshape(first, [places, dimProduct([outer!, inner!])]), rows);
+      return [g.reshape(g.transpose(g.reshape(sums, [rows, outer!, inner!]), [1, 0, 2]), x!.shape)];
+    },
+  }),
+  /** indices (M), updates (M, D) -> (rows, D): the sum of the updates of each row. */
+  scatterRows: op<{ readonly rows: number }>({
+    infer: ([indices, updates], { rows }) => {
+      requireInteger("scatterRows", indices!);
+      requireRank("scatterRows", updates!, 2);
+      requireShape("scatterRows", "indices", indices!, [updates!.shape[0]!]);
+      return [{ dtype: updates!.dtype, shape: [rows, updates!.shape[1]!] }];
+    },
+    // ScatterElements and not ScatterND, whose additions race where an index comes twice.
+    lower: (onnx, [indices, updates], { rows }, types) => {
+      const { dtype, shape } = types.inputs[1]!;
+      const zero = onnx.constant(ndarray(dtype, [1, 1], allocate(dtype, 1)));
+      const [base] = onnx.node("Expand", [zero, onnx.constant(int64s([rows, staticDim("scatterRows", shape, 1)]))]);
+      const [column] = onnx.node("Unsqueeze", [indices!, onnx.constant(int64s([-1]))]);
+      const [places] = onnx.node("Expand", [column!, onnx.node("Shape", [updates!])[0]!]);
+      return onnx.node("ScatterElements", [base!, places!, updates!], { axis: 0, reduction: "add" });
+    },
+    evaluate: ([indices, updates], _, [out]) => {
+      const data = new Float64Array(sizeOf(out!.shape));
+      const width = out!.shape[1]!;
+      updates!.data.forEach((value, i) => {
+        data[indices!.data[Math.floor(i / width)]! * width + (i % width)]! += value;
+      });
+      return [{ shape: out!.shape, data }];
+    },
+    // dupdates[m] = dy[indices[m]]
+    gradient: ([dy], { inputs: [indices] }) => [undefined, g.gather(dy!, indices!)],
   }),
   /** Repeats each row and column of an NCHW picture so many times. */
   upsampleNearest: op<{ readonly scale: readonly [number, number] }>({
@@ -235,6 +332,12 @@ export const shapingOps = {
         return x!.data[(Math.floor(i / (width * height)) * h + row) * w + column]!;
       };
       return [{ shape: out!.shape, data: Float64Array.from({ length: sizeOf(out!.shape) }, from) }];
+    },
+    // dx = the sum of dy over the copies of each element
+    gradient: ([dy], { inputs: [x], attrs: { scale } }) => {
+      const [batch, channels, h, w] = x!.shape as [Dim, number, number, number];
+      const copies = g.reshape(dy!, [batch, channels, h, scale[0], w, scale[1]]);
+      return [g.reshape(g.reduceSum(copies, [3, 5]), x!.shape)];
     },
   }),
 };
