@@ -114,7 +114,8 @@ class AtomicFile implements AtomicSink {
   }
 }
 
-async function syncFolder(folder: string): Promise<void> {
+/** Forces what a folder says of its files to disk, on systems that can. @throws what the system says */
+export async function syncFolder(folder: string): Promise<void> {
   try {
     const handle = await open(folder, "r");
     try {
