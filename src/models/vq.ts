@@ -3,7 +3,8 @@
  * Parameter names are those of the released checkpoints (`encoder.conv_blocks.0.res.0.conv1.weight`, ...).
  *
  * Follows LlamaGen's `tokenizer_image/vq_model.py` as TokLIP uses it. Differs in returning ids and codebook rows
- * separately instead of the straight-through sum, which equals the rows up to fp32 rounding. Training is not here.
+ * separately instead of the straight-through sum, which equals the rows up to fp32 rounding; training has that sum by
+ * `quantizeForTraining`. The losses are in `losses/`.
  *
  * Dim letters: B batch, C channels, H W pixels, h w grid, K codebook size.
  */
@@ -19,6 +20,7 @@ import {
   pad,
   reshape,
   softmax,
+  straightThrough,
   type Tensor,
   transpose,
   upsampleNearest,
@@ -107,14 +109,53 @@ export function normalizedCodebook(scope: Scope, { codebookSize, embedDim }: VqC
 }
 
 /**
- * The nearest code of each vector, z (B, embedDim, h, w) -> ids i32 (B, h, w). Vectors and codes are normalised, so
- * the nearest by distance is the largest inner product; the first on ties.
+ * The nearest code of each vector, z (B, embedDim, h, w) -> ids i32 (B*h*w), beside the vectors and the codebook they
+ * were found with. Both are normalised, so the nearest by distance is the largest inner product; the first on ties.
  */
-export function quantize(scope: Scope, z: Tensor, config: VqConfig): Tensor {
+function nearestCodes(scope: Scope, z: Tensor, config: VqConfig) {
   const [batch, width, height, columns] = z.shape;
-  const vectors = reshape(transpose(z, [0, 2, 3, 1]), [dimProduct([batch!, height!, columns!]), width!]); // -> (B*h*w, embedDim)
-  const similarity = gemm(l2Normalize(vectors), normalizedCodebook(scope, config), undefined, { transB: true });
-  return reshape(argmax(similarity), [batch!, height!, columns!]); // (B*h*w) -> (B, h, w)
+  const rows = reshape(transpose(z, [0, 2, 3, 1]), [dimProduct([batch!, height!, columns!]), width!]); // -> (B*h*w, embedDim)
+  const vectors = l2Normalize(rows);
+  const codebook = normalizedCodebook(scope, config);
+  return { vectors, codebook, nearest: argmax(gemm(vectors, codebook, undefined, { transB: true })) };
+}
+
+/** The nearest code of each vector, z (B, embedDim, h, w) -> ids i32 (B, h, w). */
+export function quantize(scope: Scope, z: Tensor, config: VqConfig): Tensor {
+  const [batch, , height, columns] = z.shape;
+  return reshape(nearestCodes(scope, z, config).nearest, [batch!, height!, columns!]); // (B*h*w) -> (B, h, w)
+}
+
+/** What quantisation gives to training; the last three are what its losses are made of. */
+export interface TrainingQuantization {
+  /** i32 (B, h, w). */
+  readonly ids: Tensor;
+  /** (B, embedDim, h, w): the codes forwards; backwards the gradient goes on to `vectors`, and none to the codebook. */
+  readonly quantized: Tensor;
+  /** The vectors, (B*h*w, embedDim), of unit length. */
+  readonly vectors: Tensor;
+  /** The codebook row of each, (B*h*w, embedDim). */
+  readonly codes: Tensor;
+  /** (codebookSize, embedDim), rows of unit length. */
+  readonly codebook: Tensor;
+}
+
+/**
+ * Quantises z (B, embedDim, h, w) with a straight-through gradient: z + sg(e - z) for the unit vectors z and their codes
+ * e (arXiv 1711.00937, section 3.2).
+ */
+export function quantizeForTraining(scope: Scope, z: Tensor, config: VqConfig): TrainingQuantization {
+  const [batch, width, height, columns] = z.shape;
+  const { vectors, codebook, nearest } = nearestCodes(scope, z, config);
+  const codes = gather(codebook, nearest);
+  const straight = reshape(straightThrough(codes, vectors), [batch!, height!, columns!, width!]);
+  return {
+    ids: reshape(nearest, [batch!, height!, columns!]),
+    quantized: transpose(straight, [0, 3, 1, 2]), // (B, h, w, embedDim) -> (B, embedDim, h, w)
+    vectors,
+    codes,
+    codebook,
+  };
 }
 
 /** Pixels (B, 3, H, W) in [-1, 1] -> the vectors before quantisation, (B, embedDim, h, w). */
