@@ -46,6 +46,13 @@ interface Wire {
   readonly dims: readonly number[];
 }
 
+/** What the worker answers to a run: what was lent comes back even when the run failed. */
+interface RunResult {
+  readonly fetched: Readonly<Record<string, Wire>>;
+  readonly returned: Readonly<Record<string, Wire>>;
+  readonly error?: string;
+}
+
 interface Request {
   readonly message: Record<string, unknown>;
   readonly transfer: ArrayBuffer[];
@@ -55,6 +62,10 @@ interface Request {
 
 /** What ONNX Runtime says when memory runs out. */
 const OUT_OF_MEMORY = /bad_alloc|out of memory|failed to allocate/i;
+
+function runtimeError(message: string): ToklipError {
+  return new ToklipError(OUT_OF_MEMORY.test(message) ? "OUT_OF_MEMORY" : "RUNTIME_FAILED", messageOf(message));
+}
 
 // ONNX Runtime's native library notes who uses it how, in files of the temporary and the home folder, unless its
 // environment says not to. Set here and not in the worker, whose environment is a copy that native code does not see.
@@ -75,10 +86,7 @@ class SessionWorker {
       this.active = undefined;
       this.next();
       if (error === undefined) request?.resolve(result);
-      else
-        request?.reject(
-          new ToklipError(OUT_OF_MEMORY.test(error) ? "OUT_OF_MEMORY" : "RUNTIME_FAILED", messageOf(error)),
-        );
+      else request?.reject(runtimeError(error));
     });
     this.worker.on("error", (error) =>
       this.fail(new ToklipError("RUNTIME_FAILED", messageOf(error), { cause: error })),
@@ -147,7 +155,11 @@ class SessionWorker {
 function toWire({ dtype, shape, data }: NDArray): Wire {
   const type = WIRE_TYPES[dtype];
   if (type === undefined) throw new ToklipError("DTYPE_MISMATCH", `${dtype} arrays cannot be fed to a model`);
-  return { type, data: data.slice() as TypedArray, dims: shape };
+  return { type, data, dims: shape };
+}
+
+function copied(array: NDArray): NDArray {
+  return { ...array, data: array.data.slice() } as NDArray;
 }
 
 function fromWire({ type, data, dims }: Wire): NDArray {
@@ -182,13 +194,26 @@ class OrtSession implements Session {
     this.nextId = nextId;
   }
 
-  async run(feeds: Feeds, { signal, state, writes = [] }: RunOptions = {}): Promise<Fetches> {
+  async run(feeds: Feeds, { signal, state, writes = [], lent = {} }: RunOptions = {}): Promise<Fetches> {
     if (this.disposed) throw new ToklipError("DISPOSED", "this model has been disposed of");
     throwIfAborted(signal, "run");
-    const wires = Object.fromEntries(Object.entries(feeds).map(([name, array]) => [name, toWire(array)]));
+    const own = Object.entries(feeds).map(([name, array]) => [name, toWire(copied(array))] as const);
+    const borrowed = Object.entries(lent).map(([name, array]) => [name, toWire(array)] as const);
+    const wires = Object.fromEntries([...own, ...borrowed]);
     const transfer = Object.values(wires).map(({ data }) => data.buffer as ArrayBuffer);
-    const message = { kind: "run", session: this.id, feeds: wires, state: (state as OrtState | undefined)?.id, writes };
-    const fetched = (await this.worker.request(message, { transfer, signal })) as Record<string, Wire>;
+    const message = {
+      kind: "run",
+      session: this.id,
+      feeds: wires,
+      lent: Object.keys(lent),
+      state: (state as OrtState | undefined)?.id,
+      writes,
+    };
+    // What is lent must come back: such a run is not left before its end.
+    const patience = borrowed.length > 0 ? {} : { signal };
+    const { fetched, returned, error } = (await this.worker.request(message, { transfer, ...patience })) as RunResult;
+    for (const [name, wire] of Object.entries(returned)) lent[name] = fromWire(wire);
+    if (error !== undefined) throw runtimeError(error);
     return Object.fromEntries(Object.entries(fetched).map(([name, wire]) => [name, fromWire(wire)]));
   }
 

@@ -43,27 +43,35 @@ const handlers = {
     sessions.set(session, await ort.InferenceSession.create(bytes, options));
     return {};
   },
-  async run({ session, feeds, state, writes }) {
+  async run({ session, feeds, lent, state, writes }) {
     const held = states.get(state) ?? {};
     const inputs = { ...held };
     for (const [name, wire] of Object.entries(feeds)) inputs[name] = toTensor(wire);
-    const outputs = await /** @type {ort.InferenceSession} */ (sessions.get(session)).run(inputs);
-    for (const { output, arrays, axis, at } of writes) {
-      writeState(
-        /** @type {ort.Tensor} */ (outputs[output]),
-        arrays.map((/** @type {string} */ name) => held[name]),
-        axis,
-        at,
-      );
-    }
-    const kept = new Set(writes.map((/** @type {{ output: string }} */ write) => write.output));
-    /** @type {Record<string, Wire>} */
-    const result = {};
+    /** @type {{ fetched: Record<string, Wire>, returned: Record<string, Wire>, error?: string }} */
+    const result = { fetched: {}, returned: {} };
     const transfer = [];
-    for (const [name, { type, data, dims }] of Object.entries(outputs)) {
-      if (kept.has(name)) continue;
-      result[name] = { type, data, dims };
-      transfer.push(/** @type {ArrayBuffer} */ (/** @type {Float32Array} */ (data).buffer));
+    for (const name of lent) {
+      result.returned[name] = feeds[name];
+      transfer.push(feeds[name].data.buffer);
+    }
+    try {
+      const outputs = await /** @type {ort.InferenceSession} */ (sessions.get(session)).run(inputs);
+      for (const { output, arrays, axis, at } of writes) {
+        writeState(
+          /** @type {ort.Tensor} */ (outputs[output]),
+          arrays.map((/** @type {string} */ name) => held[name]),
+          axis,
+          at,
+        );
+      }
+      const kept = new Set(writes.map((/** @type {{ output: string }} */ write) => write.output));
+      for (const [name, { type, data, dims }] of Object.entries(outputs)) {
+        if (kept.has(name)) continue;
+        result.fetched[name] = { type, data, dims };
+        transfer.push(/** @type {ArrayBuffer} */ (/** @type {Float32Array} */ (data).buffer));
+      }
+    } catch (thrown) {
+      result.error = thrown instanceof Error ? thrown.message : String(thrown);
     }
     return { result, transfer };
   },

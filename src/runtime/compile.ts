@@ -16,6 +16,7 @@ export interface WeightFiles {
 const SMALLEST_SPILLED_BYTES = 1 << 16;
 
 async function placementOf(weight: Weight, files: WeightFiles): Promise<Placement> {
+  if (weight.kind === "fed") return { kind: "input" };
   if (weight.kind === "file") {
     const { dtype, path, offset, length } = weight;
     return { kind: "external", dtype, data: { location: files.locate(path), offset, length } };

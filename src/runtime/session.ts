@@ -7,8 +7,9 @@ export type Feeds = Readonly<Record<string, NDArray>>;
 /** The outputs of a run, by name. */
 export type Fetches = Record<string, NDArray>;
 
-/** A weight as a backend takes it: in memory, or in a file that the backend can read itself. */
+/** A weight as a backend takes it: fed with each run, in memory, or in a file that the backend can read itself. */
 export type Weight =
+  | { readonly kind: "fed" }
   | { readonly kind: "array"; readonly value: NDArray }
   | {
       readonly kind: "file";
@@ -45,6 +46,11 @@ export interface SessionState {
 
 /** How one run goes. */
 export interface RunOptions extends LongCallOptions {
+  /**
+   * Arrays that are fed without being copied, by input: their elements move to the backend for the time of the run, in
+   * which they are empty, and come back into new arrays of this record. Each has a buffer of its own.
+   */
+  readonly lent?: Record<string, NDArray>;
   readonly state?: SessionState;
   /** Outputs that are kept in the state instead of being returned. */
   readonly writes?: readonly StateWrite[];
@@ -53,7 +59,8 @@ export interface RunOptions extends LongCallOptions {
 /** A compiled graph with its weights loaded. */
 export interface Session {
   /**
-   * Runs the graph once.
+   * Runs the graph once. Arrays in `lent` are replaced there by the same elements in new arrays when the run has ended,
+   * well or not.
    * @throws ABORTED at once when the signal fires (a run under way ends by itself), DISPOSED, RUNTIME_FAILED,
    * OUT_OF_MEMORY
    */

@@ -26,6 +26,7 @@ export async function weightAsF32(
   read: (name: string) => Promise<NDArray>,
 ): Promise<NDArray<"f32">> {
   const weight = await program.weight(name);
+  if (weight.kind === "fed") throw new ToklipError("ARGUMENT_INVALID", `${name}: a weight that is fed cannot be read`);
   const { dtype, shape, data } = weight.kind === "array" ? weight.value : await read(name);
   return ndarray("f32", shape, toF32(dtype, data));
 }
