@@ -1,12 +1,24 @@
 /**
- * Which input samples make an output sample of an antialiased bicubic resize, and how much each weighs.
+ * Which input samples make an output sample of an antialiased resize, and how much each weighs, as Pillow's resampling
+ * has it: a kernel, widened by the scale when shrinking.
  *
- * Keys' cubic convolution kernel with a = -0.5, widened by the scale when shrinking, as Pillow's resampling has it:
- * R. Keys, "Cubic convolution interpolation for digital image processing", 1981.
+ * `bicubic` is Keys' cubic convolution kernel with a = -0.5 (R. Keys, "Cubic convolution interpolation for digital image
+ * processing", 1981); `box` takes the mean of the inputs that an output covers.
  */
 
-const A = -0.5;
-const SUPPORT = 2;
+/** How far a kernel reaches to each side, in samples, and its height at a distance. */
+interface Kernel {
+  readonly support: number;
+  at(x: number): number;
+}
+
+const KERNELS = {
+  bicubic: { support: 2, at: cubic },
+  box: { support: 0.5, at: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
+} as const satisfies Record<string, Kernel>;
+
+/** The name of a kernel. */
+export type Filter = keyof typeof KERNELS;
 
 /** For each output position: the inputs `start[i]` to `start[i] + count[i]`, and their weights from `i * stride`. */
 export interface FilterTaps<W extends Int32Array | Float64Array = Float64Array> {
@@ -23,10 +35,12 @@ export interface Span {
 }
 
 /** Taps for the outputs in `span`, of an axis resized from `inputLength` to `outputLength`. Weights of each sum to 1. */
-export function filterTaps(inputLength: number, outputLength: number, span: Span): FilterTaps {
+export function filterTaps(inputLength: number, outputLength: number, span: Span, filter: Filter): FilterTaps {
+  const kernel = KERNELS[filter];
   const scale = inputLength / outputLength;
   const widening = Math.max(scale, 1);
-  const support = SUPPORT * widening;
+  const perInput = 1 / widening;
+  const support = kernel.support * widening;
   const stride = Math.ceil(support) * 2 + 1;
   const start = new Int32Array(span.length);
   const count = new Int32Array(span.length);
@@ -37,27 +51,23 @@ export function filterTaps(inputLength: number, outputLength: number, span: Span
     const end = Math.min(Math.trunc(center + support + 0.5), inputLength);
     start[i] = begin;
     count[i] = end - begin;
-    fillWeights(weights.subarray(i * stride, i * stride + end - begin), begin - center + 0.5, 1 / widening);
+    let sum = 0;
+    for (let j = begin; j < end; j++) {
+      const weight = kernel.at((j - center + 0.5) * perInput);
+      weights[i * stride + j - begin] = weight;
+      sum += weight;
+    }
+    if (sum === 0) continue;
+    for (let k = i * stride; k < i * stride + end - begin; k++) weights[k]! /= sum;
   }
   return { start, count, weights, stride };
 }
 
-/** The kernel at `offset`, `offset + 1`, ... (in input samples, times `scale` in the kernel's), normalised. */
-function fillWeights(weights: Float64Array, offset: number, scale: number): void {
-  let sum = 0;
-  for (let j = 0; j < weights.length; j++) {
-    const weight = cubic((j + offset) * scale);
-    weights[j] = weight;
-    sum += weight;
-  }
-  if (sum === 0) return;
-  for (let j = 0; j < weights.length; j++) weights[j]! /= sum;
-}
-
 function cubic(x: number): number {
+  const a = -0.5;
   const distance = Math.abs(x);
-  if (distance < 1) return ((A + 2) * distance - (A + 3)) * distance * distance + 1;
-  if (distance < 2) return (((distance - 5) * distance + 8) * distance - 4) * A;
+  if (distance < 1) return ((a + 2) * distance - (a + 3)) * distance * distance + 1;
+  if (distance < 2) return (((distance - 5) * distance + 8) * distance - 4) * a;
   return 0;
 }
 

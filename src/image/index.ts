@@ -1,6 +1,10 @@
-/** `toklip/image`: pictures in memory, resized as Pillow does, made into pixels and back, compared. */
+/** `toklip/image`: pictures in memory, resized as Pillow does, augmented for training, made into pixels and back, compared. */
+export { type Augmentation, augmentImage, type CropSettings, checkAugmentation } from "./augment.ts";
+export type { Range } from "./augment-crop.ts";
+export type { ColorJitter } from "./colour-jitter.ts";
 export { type Background, toRgb, WHITE } from "./convert.ts";
 export { cropImage } from "./crop.ts";
+export type { Filter } from "./filter-taps.ts";
 export { type Box, checkImage, IMAGE_MODES, type Image, type ImageMode, isImage, samplesOf } from "./image.ts";
 export { psnr, ssim } from "./metrics.ts";
 export { fromPixels, toPixels, writePixels } from "./pixels.ts";

@@ -10,6 +10,7 @@ import { ToklipError } from "../core/index.ts";
 import { type Background, toRgb, WHITE } from "./convert.ts";
 import { type Box, checkImage, type Image } from "./image.ts";
 import { resizeImage } from "./resize.ts";
+import { roundHalfToEven } from "./rounding.ts";
 
 /** How pictures are prepared for a model. */
 export interface PreprocessSettings {
@@ -44,10 +45,4 @@ function shortestTo(size: number, image: Image): { width: number; height: number
   const left = roundHalfToEven((resized.width - size) / 2);
   const top = roundHalfToEven((resized.height - size) / 2);
   return { ...resized, window: { left, top, width: size, height: size } };
-}
-
-function roundHalfToEven(value: number): number {
-  const floor = Math.floor(value);
-  if (value - floor !== 0.5) return Math.round(value);
-  return floor % 2 === 0 ? floor : floor + 1;
 }

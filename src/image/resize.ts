@@ -1,5 +1,5 @@
 /**
- * Resizing as Pillow does it, to the bit: antialiased bicubic, along rows first, with 8-bit samples in between;
+ * Resizing as Pillow does it, to the bit: antialiased bicubic (or box), along rows first, with 8-bit samples in between;
  * transparent pictures premultiplied; palette and bilevel pictures (`indexed`) by nearest neighbour, as their
  * numbers are names of colours; int32 grey in double precision.
  *
@@ -10,7 +10,7 @@ import { ToklipError } from "../core/index.ts";
 import { convolveColumnsI32, convolveRowsI32 } from "./convolve-i32.ts";
 import { convolveColumnsU8, convolveRowsU8 } from "./convolve-u8.ts";
 import { cropImage, sameKind } from "./crop.ts";
-import { type FilterTaps, filterTaps, fixedPointTaps, type Span } from "./filter-taps.ts";
+import { type Filter, type FilterTaps, filterTaps, fixedPointTaps, type Span } from "./filter-taps.ts";
 import { type Box, checkImage, IMAGE_MODES, type Image, samplesOf } from "./image.ts";
 import { premultiply, unpremultiply } from "./premultiply.ts";
 
@@ -20,6 +20,8 @@ export interface ResizeOptions {
   readonly height: number;
   /** The part of the resized picture to give. Default: all of it. */
   readonly window?: Box;
+  /** How samples are weighed. Default `bicubic`; indexed pictures take the nearest sample either way. */
+  readonly filter?: Filter;
 }
 
 /** The largest edge that can be asked for, as in Pillow. */
@@ -30,14 +32,14 @@ const MAX_EDGE = 2 ** 31 - 1;
  * @throws ARGUMENT_INVALID, SHAPE_MISMATCH, DTYPE_MISMATCH
  */
 export function resizeImage(image: Image, options: ResizeOptions): Image {
-  const { width, height, window = { left: 0, top: 0, width, height } } = options;
+  const { width, height, window = { left: 0, top: 0, width, height }, filter = "bicubic" } = options;
   checkImage(image);
   checkTarget(width, height, window);
   if (width === image.width && height === image.height) return cropImage(image, window);
-  const target = { width, height, window };
+  const target = { width, height, window, filter };
   if (image.indexed) return resizeNearest(image, target);
-  if (IMAGE_MODES[image.mode].alpha < 0) return resizeBicubic(image, target);
-  return unpremultiply(resizeBicubic(premultiply(image), target));
+  if (IMAGE_MODES[image.mode].alpha < 0) return resizeFiltered(image, target);
+  return unpremultiply(resizeFiltered(premultiply(image), target));
 }
 
 function checkTarget(width: number, height: number, { left, top, ...part }: Box): void {
@@ -56,14 +58,15 @@ interface Target {
   readonly width: number;
   readonly height: number;
   readonly window: Box;
+  readonly filter: Filter;
 }
 
-function resizeBicubic(image: Image, { width, height, window }: Target): Image {
+function resizeFiltered(image: Image, { width, height, window, filter }: Target): Image {
   const rows: Span = { first: window.top, length: window.height };
   const columns: Span = { first: window.left, length: window.width };
-  const vertical = height === image.height ? undefined : filterTaps(image.height, height, rows);
+  const vertical = height === image.height ? undefined : filterTaps(image.height, height, rows, filter);
   const needed = vertical === undefined ? rows : inputsOf(vertical);
-  const horizontal = width === image.width ? undefined : filterTaps(image.width, width, columns);
+  const horizontal = width === image.width ? undefined : filterTaps(image.width, width, columns, filter);
   const { first: left, length: across } = horizontal === undefined ? columns : { first: 0, length: image.width };
   const source = cropRows(image, needed);
   const part = cropImage(source, { left, top: 0, width: across, height: needed.length });
@@ -106,7 +109,7 @@ function cropRows(image: Image, { first, length }: Span): Image {
   return { ...image, height: length, data: image.data.subarray(first * rowLength, (first + length) * rowLength) };
 }
 
-function resizeNearest(image: Image, { width, height, window }: Target): Image {
+function resizeNearest(image: Image, { width, height, window }: Omit<Target, "filter">): Image {
   const samples = samplesOf(image);
   const columns = nearestIndices(image.width, width, { first: window.left, length: window.width });
   const rows = nearestIndices(image.height, height, { first: window.top, length: window.height });
