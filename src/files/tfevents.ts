@@ -42,7 +42,7 @@ export function restartRecord(time: EventTime): Uint8Array {
 /** A record of numbers by tag, kept as 32-bit floats. */
 export function scalarsRecord(time: EventTime, scalars: Readonly<Record<string, number>>): Uint8Array {
   return summaryRecord(time, Object.entries(scalars), (value, scalar) => {
-    value.tag(2, WireType.Bit32).float(asFloat(scalar));
+    value.tag(2, WireType.Bit32).float(Math.fround(scalar)); // the encoder throws beyond the range of floats
   });
 }
 
@@ -104,9 +104,4 @@ function record(data: Uint8Array): Uint8Array {
 function maskedCrc32c(bytes: Uint8Array): number {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
-}
-
-/** What the encoder takes for a float: numbers beyond its range become infinite. */
-function asFloat(value: number): number {
-  return Math.fround(value);
 }
