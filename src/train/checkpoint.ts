@@ -4,7 +4,7 @@
  * Without a manifest a folder is no checkpoint; so there is either a whole one or none, whenever the process dies.
  */
 import { z } from "zod";
-import { bytesOf, type ByteSink, type ByteSource, messageOf, type NDArray, ToklipError } from "../core/index.ts";
+import { type ByteSink, type ByteSource, bytesOf, messageOf, type NDArray, ToklipError } from "../core/index.ts";
 import type { DataPosition, JsonValue } from "../data/dataset.ts";
 import { crc32c } from "../files/crc32c.ts";
 import { openSafetensors, readTensor, writeSafetensors } from "../files/index.ts";
@@ -227,11 +227,7 @@ function describeIssue({ issues: [issue] }: z.ZodError): string {
   return issue === undefined ? "is not what it should be" : `${issue.path.join(".")}: ${issue.message}`;
 }
 
-async function withSource<T>(
-  storage: RunStorage,
-  path: string,
-  work: (source: ByteSource) => Promise<T>,
-): Promise<T> {
+async function withSource<T>(storage: RunStorage, path: string, work: (source: ByteSource) => Promise<T>): Promise<T> {
   const source = await storage.open(path);
   try {
     return await work(source);

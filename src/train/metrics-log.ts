@@ -1,5 +1,5 @@
 /** Where a run's numbers and pictures go: `metrics.jsonl`, a TensorBoard event file a session, the drawn curves. */
-import { eventFileHeader, type EventTime, picturesRecord, restartRecord, scalarsRecord } from "../files/tfevents.ts";
+import { type EventTime, eventFileHeader, picturesRecord, restartRecord, scalarsRecord } from "../files/tfevents.ts";
 import { fromPixels } from "../image/index.ts";
 import { drawLossCurve } from "./loss-curve.ts";
 import { type EvaluationRecord, formatRecord, type MetricsSoFar, parseMetrics, type StepRecord } from "./metrics.ts";
@@ -135,5 +135,8 @@ async function nextEventFile(storage: RunStorage, wallTime: number): Promise<str
 
 /** A picture's name as a file's: letters, digits, `.`, `_` and `-`, and no dot at its beginning. */
 function fileNameOf(name: string): string {
-  return name.replace(/[^A-Za-z0-9._-]/g, "-").replace(/^\./, "-").slice(0, 200);
+  return name
+    .replace(/[^A-Za-z0-9._-]/g, "-")
+    .replace(/^\./, "-")
+    .slice(0, 200);
 }
