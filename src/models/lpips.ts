@@ -9,6 +9,7 @@
  *
  * Dim letters: B batch, C channels, H W pixels, h w size of a feature map.
  */
+import { ToklipError } from "../core/index.ts";
 import {
   add,
   conv2d as convolve,
@@ -38,6 +39,9 @@ const VGG16_SLICES: readonly { readonly layers: readonly number[]; readonly chan
   { layers: [17, 19, 21], channels: 512 },
   { layers: [24, 26, 28], channels: 512 },
 ];
+
+/** What four halvings leave one pixel of. */
+const SMALLEST_SIDE = 16;
 
 /** The larger of each two neighbours along an axis, the first on ties; an odd last element is left out. */
 function maxOfPairs(x: Tensor, axis: number): Tensor {
@@ -107,6 +111,11 @@ function scalePixels(scope: Scope, pixels: Tensor): Tensor {
  * @throws SHAPE_MISMATCH for smaller pictures.
  */
 export function lpips(scope: Scope, a: Tensor, b: Tensor): Tensor {
+  const [height, width] = a.shape.slice(2) as [number, number];
+  if (Math.min(height, width) < SMALLEST_SIDE) {
+    const least = `${SMALLEST_SIDE} x ${SMALLEST_SIDE}`;
+    throw new ToklipError("SHAPE_MISMATCH", `lpips: pictures must be at least ${least}, got ${width} x ${height}`);
+  }
   const network = (pixels: Tensor) => vgg16Features(scope.at("net"), scalePixels(scope.at("scaling_layer"), pixels));
   const weights = VGG16_SLICES.map(({ channels }, i) => scope.parameter(`lin${i}.model.1.weight`, [1, channels, 1, 1]));
   return perceptualDistance(network, a, b, weights);
