@@ -29,7 +29,12 @@ function madeBy<K extends OpName>(
 const unchanged: Simplification = ({ inputs: [x] }, result) =>
   sameShape(x!.shape, result.shape) && x!.dtype === result.dtype ? x : undefined;
 
+/** What a mark said has been heard when gradients were derived. */
+const unmarked: Simplification = ({ inputs: [x] }) => x;
+
 const SIMPLIFICATIONS: Partial<Record<OpName, Simplification>> = {
+  boundary: unmarked,
+  stopGradient: unmarked,
   cast: unchanged,
   expand: unchanged,
   slice: unchanged,

@@ -5,7 +5,7 @@
  *
  * Dim letters: B batch, T text length, D width, V vocabulary.
  */
-import { add, gather, matmul, reshape, slice, type Tensor } from "../graph/index.ts";
+import { add, boundary, gather, matmul, reshape, slice, type Tensor } from "../graph/index.ts";
 import {
   applyLinear,
   attend,
@@ -36,9 +36,11 @@ function residualBlock(scope: Scope, x: Tensor, config: TextConfig, mask: Tensor
 export function textEncoder(scope: Scope, ids: Tensor, config: TextConfig, embedDim: number): Tensor {
   const { width, vocabSize, contextLength, depth, normEps, projBias } = config;
   const words = gather(scope.at("token_embedding").parameter("weight", [vocabSize, width]), ids); // (B, T) -> (B, T, D)
-  let x = add(words, scope.parameter("positional_embedding", [contextLength, width]));
+  let x = boundary(add(words, scope.parameter("positional_embedding", [contextLength, width])));
   const mask = config.causal ? causalMask(scope.graph, contextLength) : undefined;
-  for (let i = 0; i < depth; i++) x = residualBlock(scope.at(`transformer.resblocks.${i}`), x, config, mask);
+  for (let i = 0; i < depth; i++) {
+    x = boundary(residualBlock(scope.at(`transformer.resblocks.${i}`), x, config, mask));
+  }
   const normal = layerNorm(scope.at("ln_final"), x, normEps);
   const last = reshape(slice(normal, 1, contextLength - 1, contextLength), [ids.shape[0]!, width]); // (B, 1, D) -> (B, D)
   // open_clip keeps a Linear where the projection has a bias, and a bare (in, out) matrix where it has none.

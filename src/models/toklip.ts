@@ -33,7 +33,8 @@ export const NAMES = {
 
 type Trace = (graph: Graph, config: ToklipConfig) => void;
 
-function vqOf({ vq, name }: ToklipConfig): VqConfig {
+/** The VQ of a configuration. @throws CONFIG_INVALID for a pixel model, which has none. */
+export function vqOf({ vq, name }: ToklipConfig): VqConfig {
   if (vq === undefined) throw new ToklipError("CONFIG_INVALID", `${name}: a pixel model has no image ids`);
   return vq;
 }

@@ -4,7 +4,7 @@
  *
  * Dim letters: B batch, N tokens, D width, A heads.
  */
-import { add, reshape, slice, type Tensor } from "../graph/index.ts";
+import { add, boundary, reshape, slice, type Tensor } from "../graph/index.ts";
 import { attend, layerNorm, linear, mergeHeads, mlp, type Scope, splitHeads, splitQkv } from "../nn/index.ts";
 import type { TrunkConfig } from "./config.ts";
 
@@ -40,8 +40,10 @@ export function transformer(
   config: TrunkConfig,
   attentionOf: (block: number) => Attend,
 ): Tensor {
-  let x = embedded;
-  for (let i = 0; i < config.depth; i++) x = transformerBlock(scope.at(`blocks.${i}`), x, config, attentionOf(i));
+  let x = boundary(embedded);
+  for (let i = 0; i < config.depth; i++) {
+    x = boundary(transformerBlock(scope.at(`blocks.${i}`), x, config, attentionOf(i)));
+  }
   return layerNorm(scope.at("norm"), x, NORM_EPS);
 }
 

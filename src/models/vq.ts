@@ -11,6 +11,7 @@
 import {
   add,
   argmax,
+  boundary,
   dimProduct,
   gather,
   gemm,
@@ -33,7 +34,7 @@ function resnetBlock(scope: Scope, x: Tensor, outChannels: number): Tensor {
   const first = conv3x3(scope.at("conv1"), swish(groupNorm(scope.at("norm1"), x)), outChannels);
   const second = conv3x3(scope.at("conv2"), swish(groupNorm(scope.at("norm2"), first)), outChannels);
   const skip = x.shape[1] === outChannels ? x : conv2d(scope.at("nin_shortcut"), x, outChannels, 1);
-  return add(skip, second);
+  return boundary(add(skip, second));
 }
 
 /** Single-head self-attention over the positions of a picture. (B, C, h, w) -> the same. */
@@ -46,7 +47,7 @@ function attentionBlock(scope: Scope, x: Tensor): Tensor {
   const scores = matmul(transpose(mul(q, channels ** -0.5), [0, 2, 1]), k); // (B, N, C) (B, C, N) -> (B, N, N)
   const mixed = matmul(v, transpose(softmax(scores), [0, 2, 1])); // (B, C, N) (B, N, N) -> (B, C, N)
   const out = conv2d(scope.at("proj_out"), reshape(mixed, [batch, channels, height, width]), channels, 1);
-  return add(x, out);
+  return boundary(add(x, out));
 }
 
 /** The middle of both halves: block, attention, block. */
@@ -80,7 +81,7 @@ function upsample(scope: Scope, x: Tensor): Tensor {
 /** Pixels (B, 3, H, W) in [-1, 1] -> (B, zChannels, h, w). */
 export function vqEncoder(scope: Scope, pixels: Tensor, config: VqConfig): Tensor {
   const { ch, chMult, numResBlocks, zChannels } = config;
-  let x = conv3x3(scope.at("conv_in"), pixels, ch);
+  let x = boundary(conv3x3(scope.at("conv_in"), pixels, ch));
   chMult.forEach((mult, i) => {
     const last = i === chMult.length - 1;
     const at = scope.at(`conv_blocks.${i}`);
@@ -94,7 +95,7 @@ export function vqEncoder(scope: Scope, pixels: Tensor, config: VqConfig): Tenso
 /** (B, zChannels, h, w) -> pixels (B, 3, H, W), about [-1, 1], not clamped. `conv_blocks.0` is the deepest level. */
 export function vqDecoder(scope: Scope, z: Tensor, config: VqConfig): Tensor {
   const { ch, chMult, numResBlocks } = config;
-  let x = middle(scope, conv3x3(scope.at("conv_in"), z, ch * chMult.at(-1)!));
+  let x = middle(scope, boundary(conv3x3(scope.at("conv_in"), z, ch * chMult.at(-1)!)));
   [...chMult].reverse().forEach((mult, i) => {
     const at = scope.at(`conv_blocks.${i}`);
     x = level(at, x, ch * mult, numResBlocks + 1, i === 0);

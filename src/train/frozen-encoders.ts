@@ -1,0 +1,96 @@
+/**
+ * The parts of a TokLIP that training leaves as they are: the VQ encoder makes the ids, the text tower the features of
+ * the texts, the pixel teacher what the student is drawn to. They run as inference does, in graphs of their own.
+ */
+import { concatRows, type NDArray, rows, ToklipError } from "../core/index.ts";
+import { type GraphName, NAMES, type ToklipConfig, traceGraph } from "../models/index.ts";
+import type { Backend, Feeds, Fetches, Session, Weight } from "../runtime/index.ts";
+import type { ImageTextBatch } from "./image-text-batch.ts";
+import type { FrozenEncoders, FrozenFeatures, WantedFeatures } from "./toklip-objective.ts";
+
+/** Gives the weights of a model by name. */
+export type WeightSource = (name: string) => Promise<Weight>;
+
+/** Where the frozen weights come from. */
+export interface FrozenEncoderOptions {
+  readonly backend: Backend;
+  /** The student's configuration. */
+  readonly config: ToklipConfig;
+  /** Its VQ and its text tower. */
+  readonly weights: WeightSource;
+  /** The pixel teacher, where there is one. */
+  readonly teacher?: { readonly config: ToklipConfig; readonly weights: WeightSource };
+  /** Samples of one run. Default 8. */
+  readonly partSize?: number;
+}
+
+/**
+ * Checks that a teacher's features can be compared with a student's.
+ * @throws CHECKPOINT_MISMATCH when it is no pixel model, or its width or picture size differs.
+ */
+export function checkTeacher(student: ToklipConfig, teacher: ToklipConfig): void {
+  const fail = (what: string): never => {
+    throw new ToklipError("CHECKPOINT_MISMATCH", `teacher ${teacher.name}: ${what}`);
+  };
+  if (teacher.vq !== undefined) fail("it reads image ids; a pixel model is needed");
+  if (teacher.embedDim !== student.embedDim) {
+    fail(`its features have width ${teacher.embedDim}, the student's ${student.embedDim}`);
+  }
+  if (teacher.trunk.imageSize !== student.trunk.imageSize) {
+    fail(`it reads pictures of ${teacher.trunk.imageSize} px, the student ${student.trunk.imageSize} px`);
+  }
+}
+
+/** Prepares the frozen encoders; each is compiled when it is first wanted. @throws CHECKPOINT_MISMATCH */
+export function createFrozenEncoders(options: FrozenEncoderOptions): FrozenEncoders {
+  const { backend, config, weights, teacher, partSize = 8 } = options;
+  if (teacher) checkTeacher(config, teacher.config);
+  const sessions = new Map<GraphName, Promise<Session>>();
+  const sessionOf = (name: GraphName, model: ToklipConfig, weight: WeightSource): Promise<Session> => {
+    let session = sessions.get(name);
+    if (session === undefined) {
+      session = backend.compile({ name, graph: traceGraph(name, model), weight });
+      sessions.set(name, session);
+    }
+    return session;
+  };
+  const encode = async (batch: ImageTextBatch, wanted: WantedFeatures): Promise<FrozenFeatures> => {
+    const { pixels, textIds } = batch;
+    const run = async (name: GraphName, feeds: Feeds, model = config, weight = weights): Promise<Fetches> =>
+      runInParts(await sessionOf(name, model, weight), feeds, partSize);
+    const { ids } = await run("vq_encoder", { [NAMES.pixels]: pixels });
+    const text = wanted.text ? await run("text_encoder", { [NAMES.textIds]: textIds }) : undefined;
+    const taught =
+      wanted.teacher || wanted.teacherTokens
+        ? await run("pixel_encoder", { [NAMES.pixels]: pixels }, ...required(teacher))
+        : undefined;
+    return {
+      ids: ids as NDArray<"i32">,
+      ...(text && { textFeatures: text[NAMES.textFeatures] as NDArray<"f32"> }),
+      ...(wanted.teacher && { teacherFeatures: taught![NAMES.imageFeatures] as NDArray<"f32"> }),
+      ...(wanted.teacherTokens && { teacherTokens: taught![NAMES.tokenFeatures] as NDArray<"f32"> }),
+    };
+  };
+  const dispose = async () => {
+    for (const session of sessions.values()) await (await session).dispose();
+  };
+  return { encode, dispose };
+}
+
+function required(teacher: FrozenEncoderOptions["teacher"]): [ToklipConfig, WeightSource] {
+  if (teacher === undefined)
+    throw new ToklipError("CONFIG_INVALID", "distillation needs a teacher (teacher.checkpoint)");
+  return [teacher.config, teacher.weights];
+}
+
+async function runInParts(session: Session, feeds: Feeds, partSize: number): Promise<Fetches> {
+  const [name, array] = Object.entries(feeds)[0]!;
+  const count = array.shape[0]!;
+  const parts: Fetches[] = [];
+  for (let start = 0; start < count; start += partSize) {
+    parts.push(await session.run({ [name]: rows(array, start, Math.min(start + partSize, count)) }));
+  }
+  return Object.fromEntries(
+    Object.keys(parts[0]!).map((output) => [output, concatRows(parts.map((part) => part[output]!))]),
+  );
+}

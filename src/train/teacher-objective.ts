@@ -1,0 +1,69 @@
+/**
+ * The teacher's training objective: a pixel ViT and a text transformer from scratch, against the softmax loss of CLIP
+ * (arXiv 2103.00020) or the sigmoid loss of SigLIP (arXiv 2303.15343), whose bias and scale are trained too.
+ *
+ * Dim letters: B batch, H W pixels, T text length, D width.
+ */
+import { ndarray } from "../core/index.ts";
+import { l2Normalize } from "../graph/index.ts";
+import {
+  SIGMOID_LOGIT_BIAS_INIT,
+  SIGMOID_LOGIT_SCALE_INIT,
+  sigmoidContrastiveLoss,
+  softmaxContrastiveLoss,
+} from "../losses/index.ts";
+import { PREFIXES, pixelEncoder, type ToklipConfig, textEncoder } from "../models/index.ts";
+import { Scope } from "../nn/index.ts";
+import type { ContrastiveObjective } from "./contrastive-objective.ts";
+
+/** The contrastive losses by name. */
+export type ContrastiveLossName = "softmax" | "sigmoid";
+
+/** Where the scalars of a loss begin. CLIP's scale begins at ln(1/0.07). */
+export const LOSS_SCALARS: Readonly<Record<ContrastiveLossName, Readonly<Record<string, number>>>> = {
+  softmax: { logit_scale: Math.log(1 / 0.07) },
+  sigmoid: { logit_scale: SIGMOID_LOGIT_SCALE_INIT, logit_bias: SIGMOID_LOGIT_BIAS_INIT },
+};
+
+/** The objective of a pixel teacher. Nothing in it is frozen. */
+export function teacherObjective(
+  { trunk, text, embedDim }: ToklipConfig,
+  loss: ContrastiveLossName,
+): ContrastiveObjective {
+  return {
+    towerInputs: {
+      pixels: { dtype: "f32", shape: [3, trunk.imageSize, trunk.imageSize] },
+      text_ids: { dtype: "i32", shape: [text.contextLength] },
+    },
+    innerInputs: {},
+    lossInputs: { concepts: { dtype: "i32", shape: [] } },
+    towers: (graph, { pixels, text_ids }) => ({
+      features: {
+        image: pixelEncoder(new Scope(graph).at(PREFIXES.trunk), pixels!, trunk).imageFeatures,
+        text: textEncoder(new Scope(graph).at(PREFIXES.text), text_ids!, text, embedDim),
+      },
+    }),
+    innerLoss: () => ({}),
+    batchLoss: (graph, { image, text: texts }, { concepts }) => {
+      const scope = new Scope(graph);
+      const pair = {
+        imageFeatures: l2Normalize(image!),
+        textFeatures: l2Normalize(texts!),
+        logitScale: scope.parameter("logit_scale", []),
+        concepts: concepts!,
+      };
+      return {
+        contrastive:
+          loss === "softmax"
+            ? softmaxContrastiveLoss(pair)
+            : sigmoidContrastiveLoss(pair, scope.parameter("logit_bias", [])),
+      };
+    },
+    prepare: async ({ pixels, textIds, concepts }) => ({
+      pixels,
+      text_ids: textIds,
+      concepts: ndarray("i32", [concepts.length], concepts as Int32Array<ArrayBuffer>),
+    }),
+    dispose: async () => {},
+  };
+}

@@ -1,0 +1,108 @@
+/** The two trainings of towers, put together from configurations and checkpoints. */
+import type { Checkpoint } from "../files/index.ts";
+import type { Graph } from "../graph/index.ts";
+import { PREFIXES, type ToklipConfig } from "../models/index.ts";
+import type { Backend } from "../runtime/index.ts";
+import type { Communicator } from "./communicator.ts";
+import type { ContrastiveObjective } from "./contrastive-objective.ts";
+import { wholeBatchGraph } from "./contrastive-step.ts";
+import { ContrastiveTrainer } from "./contrastive-trainer.ts";
+import { createFrozenEncoders } from "./frozen-encoders.ts";
+import { initialParameters, weightsOf } from "./initial-weights.ts";
+import { decayGroups } from "./parameter-groups.ts";
+import type { Schedule } from "./schedule.ts";
+import { type ContrastiveLossName, LOSS_SCALARS, teacherObjective } from "./teacher-objective.ts";
+import { type ToklipLossWeights, toklipObjective } from "./toklip-objective.ts";
+
+/** What both trainings need. */
+export interface TowersTrainingOptions {
+  readonly backend: Backend;
+  readonly model: ToklipConfig;
+  /** Where weights begin, in order of preference; what none of them has begins at random. */
+  readonly checkpoints: readonly Checkpoint[];
+  readonly seed: number;
+  readonly optimizer: {
+    readonly betas: readonly [number, number];
+    readonly eps: number;
+    readonly weightDecay: number;
+    readonly clipNorm?: number | undefined;
+  };
+  readonly ema?: { readonly decay: number; readonly warmup?: boolean } | undefined;
+  /** The range of the logarithm of the logit scale; null leaves it free. */
+  readonly logitScaleRange: readonly [number, number] | null;
+  readonly schedule: Schedule;
+  readonly batchSize: number;
+  readonly partSize?: number;
+  readonly recompute?: boolean;
+  readonly communicator?: Communicator;
+}
+
+/** The training of a TokLIP. */
+export interface ToklipTrainingOptions extends TowersTrainingOptions {
+  readonly weights: ToklipLossWeights;
+  readonly teacher?: { readonly config: ToklipConfig; readonly checkpoint: Checkpoint };
+  /** Samples that the frozen parts take at once. Default 8. */
+  readonly frozenPartSize?: number;
+}
+
+/** A trainer that is ready, and the names of parameters that no checkpoint had. */
+export interface ReadyTrainer {
+  readonly trainer: ContrastiveTrainer;
+  readonly fresh: readonly string[];
+}
+
+/** Whether a TokLIP's training moves a parameter: not the VQ, not the text tower. */
+export function isTrainedInToklip(name: string): boolean {
+  return !name.startsWith(`${PREFIXES.vq}.`) && !name.startsWith(`${PREFIXES.text}.`);
+}
+
+/** The shapes of the parameters that an objective trains, by name. */
+export function trainedShapes(graph: Graph, trained: (name: string) => boolean): Map<string, readonly number[]> {
+  const entries = [...graph.parameters].filter(([name]) => trained(name));
+  return new Map(entries.map(([name, { shape }]) => [name, shape as readonly number[]]));
+}
+
+async function assemble(
+  options: TowersTrainingOptions,
+  objective: ContrastiveObjective,
+  trained: (name: string) => boolean,
+  scalars: Readonly<Record<string, number>>,
+): Promise<ReadyTrainer> {
+  const { checkpoints, seed, optimizer, ema, logitScaleRange, ...rest } = options;
+  const { batchSize, partSize = batchSize, model } = options;
+  const shapes = trainedShapes(wholeBatchGraph(objective, partSize, trained, false), trained);
+  const { parameters, fresh } = await initialParameters(shapes, checkpoints, { seed, scalars });
+  const update = {
+    groups: decayGroups(shapes, optimizer.weightDecay),
+    betas: optimizer.betas,
+    eps: optimizer.eps,
+    clipNorm: optimizer.clipNorm,
+    ema,
+    clamps: logitScaleRange ? { logit_scale: logitScaleRange } : {},
+  };
+  const frozen = weightsOf(checkpoints, model.name);
+  return { trainer: await ContrastiveTrainer.create({ ...rest, objective, parameters, frozen, update }), fresh };
+}
+
+/** Trains TokLIP's token encoder. @throws CHECKPOINT_MISMATCH, CONFIG_INVALID, ARGUMENT_INVALID, OUT_OF_MEMORY */
+export async function createToklipTrainer(options: ToklipTrainingOptions): Promise<ReadyTrainer> {
+  const { backend, model, checkpoints, teacher, weights, frozenPartSize } = options;
+  const encoders = createFrozenEncoders({
+    backend,
+    config: model,
+    weights: weightsOf(checkpoints, model.name),
+    ...(teacher && {
+      teacher: { config: teacher.config, weights: weightsOf([teacher.checkpoint], teacher.config.name) },
+    }),
+    ...(frozenPartSize !== undefined && { partSize: frozenPartSize }),
+  });
+  return assemble(options, toklipObjective(model, encoders, weights), isTrainedInToklip, LOSS_SCALARS.softmax);
+}
+
+/** Trains a pixel teacher with its text tower. @throws as `createToklipTrainer` */
+export async function createTeacherTrainer(
+  options: TowersTrainingOptions & { readonly loss: ContrastiveLossName },
+): Promise<ReadyTrainer> {
+  const { model, loss } = options;
+  return assemble(options, teacherObjective(model, loss), () => true, LOSS_SCALARS[loss]);
+}

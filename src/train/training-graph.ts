@@ -1,0 +1,102 @@
+/**
+ * A loss and its gradients as one graph, and the session that runs it over parameters that live outside of it.
+ *
+ * Outputs: `loss`; each part as `part.<name>`; the gradient of each trained parameter as `d.<name>`; whatever else was
+ * asked for. ONNX Runtime executes from the last output backwards, so gradients are put in the reverse of the order in
+ * which they were derived: each is then computed right after what it needs, and that is freed (docs/engine.md).
+ */
+import type { NDArray } from "../core/index.ts";
+import { add, Graph, gradients, type Tensor } from "../graph/index.ts";
+import type { Backend, Feeds, Fetches, Session, Weight } from "../runtime/index.ts";
+
+/** Trained parameters by name, each with a buffer of its own. */
+export type Parameters = Map<string, NDArray<"f32">>;
+
+/** What is minimised, and what is only looked at. */
+export interface TracedLoss {
+  /** Scalars whose sum is the loss. */
+  readonly parts: Readonly<Record<string, Tensor>>;
+  /** Other results, by the names of their outputs. */
+  readonly outputs?: Readonly<Record<string, Tensor>>;
+}
+
+/** How a training graph is made. */
+export interface TrainingGraphOptions {
+  /** Whether a parameter is trained; the others are weights that stay as they are. */
+  readonly trained: (name: string) => boolean;
+  /** See `gradients`. */
+  readonly recompute?: boolean;
+}
+
+/** Traces a loss and derives its gradients. @throws GRAPH_INVALID, OP_UNSUPPORTED */
+export function trainingGraph(
+  trace: (graph: Graph) => TracedLoss,
+  { trained, recompute = false }: TrainingGraphOptions,
+): Graph {
+  const graph = new Graph();
+  const { parts, outputs = {} } = trace(graph);
+  const loss = Object.values(parts).reduce(add);
+  const names = [...graph.parameters.keys()].filter(trained);
+  const found = gradients(
+    loss,
+    names.map((name) => graph.parameters.get(name)!),
+    { recompute },
+  );
+  const derived = found.map((tensor, i) => [`d.${names[i]}`, tensor] as const);
+  derived.sort(([, a], [, b]) => b.node.id - a.node.id);
+  for (const [name, tensor] of derived) graph.output(name, tensor);
+  for (const [name, tensor] of Object.entries(outputs)) graph.output(name, tensor);
+  for (const [name, tensor] of Object.entries(parts)) graph.output(`part.${name}`, tensor);
+  graph.output("loss", loss);
+  return graph;
+}
+
+/** Outputs whose names begin with a prefix, under the rest of their names. */
+export function outputsNamed(prefix: "d." | "part.", fetched: Fetches): Map<string, Float32Array> {
+  const named = Object.entries(fetched).filter(([name]) => name.startsWith(prefix));
+  return new Map(named.map(([name, { data }]) => [name.slice(prefix.length), data as Float32Array]));
+}
+
+/** A compiled graph that is run over parameters which it borrows each time. */
+export class FedSession {
+  private readonly session: Session;
+  private readonly names: readonly string[];
+
+  private constructor(session: Session, names: readonly string[]) {
+    this.session = session;
+    this.names = names;
+  }
+
+  /** Compiles a graph. Parameters that are not in `parameters` are weights, asked for by name. */
+  static async compile(
+    backend: Backend,
+    name: string,
+    graph: Graph,
+    parameters: Parameters,
+    frozen: (name: string) => Promise<Weight>,
+  ): Promise<FedSession> {
+    const weight = async (parameter: string): Promise<Weight> =>
+      parameters.has(parameter) ? { kind: "fed" } : frozen(parameter);
+    const session = await backend.compile({ name, graph, weight });
+    return new FedSession(
+      session,
+      [...graph.parameters.keys()].filter((parameter) => parameters.has(parameter)),
+    );
+  }
+
+  /** Runs the graph on the present values of the parameters. */
+  async run(parameters: Parameters, feeds: Feeds): Promise<Fetches> {
+    const lent: Record<string, NDArray> = {};
+    for (const name of this.names) lent[name] = parameters.get(name)!;
+    try {
+      return await this.session.run(feeds, { lent });
+    } finally {
+      for (const name of this.names) parameters.set(name, lent[name] as NDArray<"f32">);
+    }
+  }
+
+  /** Frees the graph. */
+  dispose(): Promise<void> {
+    return this.session.dispose();
+  }
+}
