@@ -30,12 +30,21 @@ const FOLDER_SYNC_UNSUPPORTED = new Set(["EISDIR", "EPERM", "EACCES", "EINVAL", 
 export async function openAtomicFile(path: string, options: AtomicFileOptions = {}): Promise<AtomicSink> {
   throwIfAborted(options.signal, path);
   await refuseExisting(path, options);
-  const temporary = join(dirname(path), `.toklip-${randomBytes(8).toString("hex")}.tmp`);
+  const temporary = join(dirname(path), temporaryName());
   try {
     return new AtomicFile(path, temporary, await open(temporary, "wx"), options);
   } catch (thrown) {
     throw writeError(thrown, path);
   }
+}
+
+function temporaryName(): string {
+  return `.toklip-${randomBytes(8).toString("hex")}.tmp`;
+}
+
+/** Whether a file's name is one that an unfinished file has. */
+export function isTemporaryName(name: string): boolean {
+  return /^\.toklip-[0-9a-f]{16}\.tmp$/.test(name);
 }
 
 async function refuseExisting(path: string, { overwrite = false }: AtomicFileOptions): Promise<void> {

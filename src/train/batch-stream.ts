@@ -54,6 +54,5 @@ async function orAbort<T>(value: Promise<T>, signal: AbortSignal | undefined): P
     return await Promise.race([value, aborted]);
   } finally {
     signal.removeEventListener("abort", stop);
-    value.catch(() => undefined); // nobody waits for it any more
   }
 }

@@ -101,7 +101,7 @@ const LOWEST_LOSS: BestRule = { metric: "loss", mode: "min" };
  *   PEER_LOST; whatever the trainer throws.
  */
 export async function runTraining<Batch extends Positioned>(options: TrainingOptions<Batch>): Promise<TrainingSummary> {
-  checkOptions(options);
+  checkNumbers(options);
   const loop = new TrainingLoop(options);
   const onAbort = (): void => options.onEvent?.({ type: "stopping" });
   options.signal?.addEventListener("abort", onAbort, { once: true });
@@ -115,18 +115,20 @@ export async function runTraining<Batch extends Positioned>(options: TrainingOpt
   }
 }
 
-function checkOptions(options: TrainingOptions<Positioned & never>): void {
-  const least = {
-    totalSteps: 1,
-    imagesPerStep: 1,
-    keepLast: 1,
-    logEvery: 0,
-    evaluateEvery: 0,
-    samplesEvery: 0,
-    checkpointEvery: 0,
-  };
-  for (const [name, bound] of Object.entries(least)) {
-    const value = options[name as keyof typeof least];
+/** The least that each number may be. */
+const LEAST = {
+  totalSteps: 1,
+  imagesPerStep: 1,
+  keepLast: 1,
+  logEvery: 0,
+  evaluateEvery: 0,
+  samplesEvery: 0,
+  checkpointEvery: 0,
+};
+
+function checkNumbers(options: Readonly<Record<keyof typeof LEAST, number>>): void {
+  for (const [name, bound] of Object.entries(LEAST)) {
+    const value = options[name as keyof typeof LEAST];
     if (Number.isSafeInteger(value) && value >= bound) continue;
     throw new ToklipError("ARGUMENT_INVALID", `${name}: expected a whole number from ${bound}, got ${value}`);
   }
@@ -194,8 +196,8 @@ class TrainingLoop<Batch extends Positioned> {
         const next = await stream.next();
         this.pace.got();
         const reason = "reason" in next ? next.reason : undefined;
-        if (await anywhere(communicator, reason !== undefined)) throw await this.stopped(reason);
-        if ("batch" in next) await this.take(next.batch);
+        if (await anywhere(communicator, reason !== undefined)) throw await this.naming(this.stopped(reason));
+        if ("batch" in next) await this.naming(this.take(next.batch));
       }
     } finally {
       await stream.close();
@@ -229,8 +231,7 @@ class TrainingLoop<Batch extends Positioned> {
     const bad = Object.entries(values).find(([, value]) => !Number.isFinite(value));
     if (!(await anywhere(this.options.communicator, bad !== undefined))) return;
     const what = bad === undefined ? "a value of another process is no number" : `${bad[0]} is ${bad[1]}`;
-    const advice = this.saved ? `the last good checkpoint is ${this.saved.path}` : "there is no checkpoint yet";
-    throw new ToklipError("TRAINING_DIVERGED", `training: ${when}: ${what}; ${advice}`);
+    throw new ToklipError("TRAINING_DIVERGED", `training: ${when}: ${what}`);
   }
 
   private async record(report: StepReport): Promise<void> {
@@ -290,7 +291,7 @@ class TrainingLoop<Batch extends Positioned> {
       await this.log?.sync();
       const processes = states.map((state) => JSON.parse(state) as ProcessState);
       const run = { step: this.step, seconds: this.seconds, best: this.best, configHash: folder.configHash, processes };
-      const path = await this.naming(folder.checkpoints.save({ run, files }, keepLast));
+      const path = await folder.checkpoints.save({ run, files }, keepLast);
       onEvent?.({ type: "checkpoint", step: this.step, path });
       this.saved = { step: this.step, path };
     }
@@ -298,14 +299,16 @@ class TrainingLoop<Batch extends Positioned> {
     this.saved = { step: this.step, path };
   }
 
-  /** Adds to a failure to write where the run can go on from. */
+  /** Adds to a failure where the run can go on from. */
   private async naming<T>(work: Promise<T>): Promise<T> {
     try {
       return await work;
     } catch (thrown) {
-      if (!(thrown instanceof ToklipError) || this.saved === undefined) throw thrown;
-      const message = `${thrown.reason}; the last whole checkpoint is ${this.saved.path}`;
-      throw new ToklipError(thrown.code, message, { cause: thrown });
+      if (!(thrown instanceof ToklipError)) throw thrown;
+      const path = this.saved?.path;
+      if (path !== undefined && thrown.reason.includes(path)) throw thrown; // a communicator names it too
+      const last = path === undefined ? "there is no checkpoint yet" : `the last good checkpoint is ${path}`;
+      throw new ToklipError(thrown.code, `${thrown.reason}; ${last}`, { cause: thrown });
     }
   }
 
