@@ -43,9 +43,12 @@ for (const [title, list] of Object.entries(SETS)) {
       adamw.step(parameters, gradients, { learningRate: 1e-3, gradientScale: 0.5 });
       ema.update(parameters);
     },
-    "gradient norm": () => void measureGradients(gradients),
-    "add gradients": () =>
-      gradients.forEach((gradient, name) => addInto(/** @type {Float32Array} */ (parameters.get(name)), gradient)),
+    "gradient norm": () => {
+      measureGradients(gradients);
+    },
+    "add gradients": () => {
+      for (const [name, gradient] of gradients) addInto(/** @type {Float32Array} */ (parameters.get(name)), gradient);
+    },
     "adamw, plain loops": () => plain.step(parameters, gradients, { learningRate: 1e-3 }),
   };
   /** @type {Record<string, () => Promise<number>>} */

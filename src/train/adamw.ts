@@ -111,7 +111,10 @@ export class AdamW {
     ];
   }
 
-  /** All it knows. The tensors are views of the moments themselves: the next step changes them. */
+  /**
+   * All it knows. The tensors are views of the moments themselves: the next step changes them, and to send one to
+   * another thread is to send a copy of all that shares its memory. `slice` takes one out.
+   */
   state(): OptimizerState {
     const begun = [...this.slots].filter(([, slot]) => slot.steps > 0);
     const tensors = begun.flatMap(([name, { moments }]) =>

@@ -59,7 +59,10 @@ export class Ema {
     }
   }
 
-  /** The averages by name: views of the averages themselves, which the next update changes. */
+  /**
+   * The averages by name: views of the averages themselves, which the next update changes. To send one to another
+   * thread is to send a copy of all that shares its memory: `slice` takes one out.
+   */
   values(): Map<string, Float32Array<ArrayBuffer>> {
     return new Map([...this.residents].map(([name, resident]) => [name, viewOf(resident, 0)]));
   }
