@@ -1,6 +1,6 @@
 /**
- * A bounded, ordered, asynchronous map: how decoding and preprocessing of the next pictures overlap with the model's
- * work on the present ones, while memory stays that of a fixed number of pictures.
+ * Bounded, ordered, asynchronous reading ahead: how decoding and preprocessing of the next pictures overlap with the
+ * model's work on the present ones, while memory stays that of a fixed number of pictures.
  */
 import { ToklipError } from "./errors.ts";
 
@@ -48,8 +48,32 @@ export async function* mapOrdered<T, R>(
   }
 }
 
-/** Runs tasks as they come, at most `limit` at one time, the others waiting in line. */
-function limiter(limit: number): <R>(task: () => Promise<R>) => Promise<R> {
+/**
+ * Yields the items of a generator, which works on the next `count` of them while the consumer is busy with one. When the
+ * consumer stops early, the generator is told so after the items that it was asked for.
+ */
+export async function* readAhead<T>(items: AsyncGenerator<T>, count: number): AsyncGenerator<T, void, undefined> {
+  const asked: Promise<IteratorResult<T>>[] = [];
+  const ask = () => {
+    const next = items.next();
+    next.catch(() => {}); // it is thrown when its turn comes; until then it is not "unhandled"
+    asked.push(next);
+  };
+  try {
+    for (let i = 0; i < count; i++) ask();
+    for (;;) {
+      ask();
+      const { done, value } = await asked.shift()!;
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await items.return(undefined);
+  }
+}
+
+/** Makes a function that runs tasks as they come, at most `limit` at one time, the others waiting in line. */
+export function limiter(limit: number): <R>(task: () => Promise<R>) => Promise<R> {
   const waiting: (() => void)[] = [];
   let running = 0;
   return async (task) => {

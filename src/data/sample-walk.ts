@@ -1,0 +1,116 @@
+/**
+ * A data set as one endless row of samples, cut into the groups that make a training step.
+ *
+ * Every process walks the same row in the same order, so all of them agree on the groups without talking to one another.
+ * What is known to be bad without decoding (a source's own bad samples, missing captions) takes no place in a group.
+ * The data set is read an epoch at a time, which is how the epoch of each sample is known.
+ */
+import { type LongCallOptions, ToklipError } from "../core/index.ts";
+import { usableCaptions } from "./captions.ts";
+import type { BadSample, DataItem, DataPosition, Dataset, Sample } from "./dataset.ts";
+
+/** How a data set is walked. */
+export interface WalkOptions extends LongCallOptions {
+  readonly seed: number;
+  readonly from?: DataPosition | undefined;
+  readonly shuffle?: boolean | undefined;
+  /** Ends after this many epochs, counted from epoch 0; endless where absent. */
+  readonly epochs?: number | undefined;
+  /** Samples without a caption are bad. */
+  readonly needCaptions?: boolean | undefined;
+  /** Samples a group. */
+  readonly groupSize: number;
+}
+
+/** A sample in its epoch. */
+export interface WalkedSample {
+  readonly sample: Sample;
+  readonly epoch: number;
+}
+
+/** What one step of all processes is made of. */
+export interface SampleGroup {
+  /** `groupSize` samples; fewer only at the end of a walk that ends. */
+  readonly samples: readonly WalkedSample[];
+  /** Bad samples met on the way, and the place that each would have had. */
+  readonly bad: readonly { readonly bad: BadSample; readonly place: number }[];
+  /** Where reading goes on for the next group. A getter: a position can take time to write down. */
+  readonly position: DataPosition;
+}
+
+/**
+ * Walks a data set in groups. What is left of an epoch goes into the first group of the next; where the walk ends, it is a
+ * smaller group of its own.
+ * @throws ARGUMENT_INVALID when an epoch of an endless walk has fewer usable samples than a group; DATA_EMPTY when a walk
+ * that ends has none; what the data set throws
+ */
+export async function* walkGroups(dataset: Dataset, options: WalkOptions): AsyncGenerator<SampleGroup> {
+  let samples: WalkedSample[] = [];
+  let bad: { bad: BadSample; place: number }[] = [];
+  let last: DataItem | undefined;
+  for await (const walked of walkSamples(dataset, options)) {
+    last = walked.item;
+    if ("bad" in walked) bad.push({ bad: walked.bad, place: samples.length });
+    else samples.push(walked);
+    if (samples.length < options.groupSize) continue;
+    yield groupOf(samples, bad, last);
+    [samples, bad, last] = [[], [], undefined];
+  }
+  if (last !== undefined) yield groupOf(samples, bad, last);
+}
+
+function groupOf(samples: readonly WalkedSample[], bad: SampleGroup["bad"], last: DataItem): SampleGroup {
+  return {
+    samples,
+    bad,
+    get position() {
+      return last.position;
+    },
+  };
+}
+
+type Walked = { readonly item: DataItem; readonly epoch: number } & (
+  | { readonly sample: Sample }
+  | { readonly bad: BadSample }
+);
+
+async function* walkSamples(dataset: Dataset, options: WalkOptions): AsyncGenerator<Walked> {
+  const { epochs = Number.POSITIVE_INFINITY, from, seed, shuffle = true, signal, onProgress } = options;
+  const first = from?.epoch ?? 0;
+  let last: DataItem | undefined;
+  let usable = 0;
+  for (let epoch = first; epoch < epochs; epoch++) {
+    const position = last?.position ?? from;
+    const before = usable;
+    for await (const item of dataset.read({ seed, from: position, shuffle, epochs: epoch + 1, signal, onProgress })) {
+      last = item;
+      const checked = checkItem(item, options);
+      if ("sample" in checked) usable++;
+      yield { ...checked, item, epoch };
+    }
+    // Of an epoch that an earlier run began, only the rest is seen.
+    const isWhole = epoch > first || from === undefined;
+    if (isWhole && epochs === Number.POSITIVE_INFINITY) checkSize(dataset, usable - before, options.groupSize);
+  }
+  if (usable === 0 && from === undefined) throw new ToklipError("DATA_EMPTY", `${dataset.name}: no sample can be used`);
+}
+
+function checkItem({ sample, bad }: DataItem, { needCaptions = false }: WalkOptions) {
+  if (sample === undefined)
+    return { bad: bad ?? { key: "?", reason: "no sample", message: "the source gave nothing" } };
+  if (!needCaptions || usableCaptions(sample).length > 0) return { sample };
+  const { key } = sample;
+  return { bad: { key, reason: "no caption", message: `${key}: has no caption` } };
+}
+
+/**
+ * Refuses data of which a step would need a sample twice.
+ * @throws ARGUMENT_INVALID
+ */
+export function checkSize({ name }: Dataset, size: number, groupSize: number): void {
+  if (size >= groupSize) return;
+  throw new ToklipError(
+    "ARGUMENT_INVALID",
+    `${name}: a step takes ${groupSize} samples, more than the ${size} usable ones of an epoch`,
+  );
+}
