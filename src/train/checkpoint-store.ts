@@ -3,6 +3,7 @@
  */
 import { messageOf, ToklipError } from "../core/index.ts";
 import {
+  type BestEvaluation,
   CHECKPOINTS,
   type CheckpointContent,
   type CheckpointManifest,
@@ -104,7 +105,7 @@ export class CheckpointStore {
   }
 
   /**
-   * Writes a checkpoint, then removes those that need not be kept: all but the last `keepLast` and the best.
+   * Writes a checkpoint, then removes those that need not be kept.
    * @returns its path, for messages
    * @throws FILE_WRITE_FAILED; the checkpoints before it are untouched then
    */
@@ -113,12 +114,17 @@ export class CheckpointStore {
     this.steps.delete(step);
     const folder = await writeCheckpoint(this.storage, content);
     this.steps.add(step);
+    await this.prune(keepLast, best);
+    return locate(this.storage, folder);
+  }
+
+  /** Removes all whole checkpoints but the last `keepLast` and the best. @throws FILE_WRITE_FAILED */
+  async prune(keepLast: number, best: BestEvaluation | null): Promise<void> {
     const kept = new Set([...this.steps].sort((a, b) => b - a).slice(0, keepLast));
     if (best !== null) kept.add(best.step);
     for (const old of [...this.steps].filter((held) => !kept.has(held))) {
       this.steps.delete(old);
       await removeCheckpoint(this.storage, checkpointFolder(old));
     }
-    return locate(this.storage, folder);
   }
 }

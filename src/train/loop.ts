@@ -154,13 +154,14 @@ class TrainingLoop<Batch extends Positioned> {
 
   /** Goes to where the run stands. */
   async begin(): Promise<void> {
-    const { folder, communicator, pictures, now, totalSteps } = this.options;
+    const { folder, communicator, pictures, now, totalSteps, keepLast } = this.options;
     for (const { path, reason } of folder.skipped) this.warn(`${path} was skipped: ${reason}`);
     if (folder.resumeFrom !== undefined) await this.restore(folder.resumeFrom.folder);
     if (communicator.rank === 0) {
       this.log = await MetricsLog.open({ storage: folder.storage, pictures, step: this.step, now });
     }
     await communicator.barrier(); // the others have read the checkpoint before it can be removed
+    await folder.checkpoints?.prune(keepLast, this.best); // a killed run may not have come to it
     const resumedFrom = this.saved && { resumedFrom: this.saved.path };
     this.options.onEvent?.({ type: "started", step: this.step, totalSteps, ...resumedFrom });
   }
