@@ -8,7 +8,7 @@ const separators = fc.constantFrom<CsvSeparator>(",", "\t");
 /** Texts full of what matters. */
 const fields = fc.oneof(
   fc.string({ unit: fc.constantFrom('"', ",", "\t", "\n", "\r", "a", " ", "é") }),
-  fc.string({ unit: "binary" }).filter((text) => text.isWellFormed()),
+  fc.string({ unit: "binary" }).filter((text) => !/\p{Surrogate}/u.test(text)),
 );
 const lineEnds = fc.constantFrom("\n", "\r\n");
 
