@@ -166,6 +166,11 @@ export function convTranspose2d(x: Tensor, weight: Tensor, options: ConvTranspos
   return one("convTranspose2d", [x, weight], { strides: stride, pads, dilations, size });
 }
 
+/** The largest element of each 2x2 window of (B, C, H, W); an odd last row or column is left out. */
+export const maxPool2x2 = (x: Tensor): Tensor => one("maxPool2x2", [x], {});
+/** dy (B, C, H/2, W/2) at the largest element of each 2x2 window of x (B, C, H, W), the first on ties; 0 elsewhere. */
+export const maxPool2x2Gradient = (x: Tensor, dy: Tensor): Tensor => one("maxPool2x2Gradient", [x, dy], {});
+
 /** The sum over some axes, which stay with size 1. */
 export const reduceSum = (x: Tensor, axes: readonly number[]): Tensor => one("reduceSum", [x], { axes });
 /** The mean over some axes, which stay with size 1. */

@@ -4,6 +4,7 @@ import { elementwiseOps } from "./ops/elementwise.ts";
 import { linearOps } from "./ops/linear.ts";
 import { markOps } from "./ops/marks.ts";
 import { normalizationOps } from "./ops/normalization.ts";
+import { poolingOps } from "./ops/pooling.ts";
 import { quantizedOps } from "./ops/quantized.ts";
 import { reductionOps } from "./ops/reduction.ts";
 import { shapingOps } from "./ops/shaping.ts";
@@ -17,6 +18,7 @@ export const OPS = {
   ...reductionOps,
   ...quantizedOps,
   ...markOps,
+  ...poolingOps,
 };
 
 /** The name of an op. */

@@ -14,13 +14,11 @@ import {
   add,
   conv2d as convolve,
   div,
-  maximum,
+  maxPool2x2,
   reduceMean,
   reduceSum,
   relu,
   reshape,
-  slice,
-  split,
   sqrt,
   square,
   sub,
@@ -42,27 +40,6 @@ const VGG16_SLICES: readonly { readonly layers: readonly number[]; readonly chan
 
 /** What four halvings leave one pixel of. */
 const SMALLEST_SIDE = 16;
-
-/** The larger of each two neighbours along an axis, the first on ties; an odd last element is left out. */
-function maxOfPairs(x: Tensor, axis: number): Tensor {
-  const pairs = Math.floor((x.shape[axis] as number) / 2);
-  const paired = reshape(slice(x, axis, 0, 2 * pairs), [
-    ...x.shape.slice(0, axis),
-    pairs,
-    2,
-    ...x.shape.slice(axis + 1),
-  ]);
-  const [first, second] = split(paired, axis + 1, [1, 1]);
-  return reshape(maximum(first!, second!), x.shape.with(axis, pairs));
-}
-
-/**
- * The largest of each 2x2 window of (B, C, H, W), an odd last row or column left out. Columns, then rows: on ties the
- * gradient goes to the first element in reading order, as PyTorch has it.
- */
-export function maxPool2x2(x: Tensor): Tensor {
-  return maxOfPairs(maxOfPairs(x, 3), 2);
-}
 
 /** The activations of VGG16 before each pooling: five maps of 64 to 512 channels, of H, H/2, ... H/16 rows. */
 export function vgg16Features(scope: Scope, pixels: Tensor): readonly Tensor[] {

@@ -172,6 +172,18 @@ export const CASES: Record<g.OpName, (random: Random) => Case> = {
       build: (x, weight) => g.convTranspose2d(x, weight, { stride, pads: kept, size: size2 }),
     };
   },
+  maxPool2x2: (r) => ({ shapes: [["B", size(r), size(r, 2, 7), size(r, 2, 7)]], build: g.maxPool2x2 }),
+  maxPool2x2Gradient: (r) => {
+    const [n, h, w] = [size(r), size(r, 2, 7), size(r, 2, 7)];
+    return {
+      shapes: [
+        ["B", n, h, w],
+        ["B", n, h >> 1, w >> 1],
+      ],
+      build: g.maxPool2x2Gradient,
+      differentiable: [],
+    };
+  },
   upsampleNearest: (r) => ({
     shapes: [["B", size(r), size(r), size(r)]],
     build: (x) => g.upsampleNearest(x, [size(r, 1, 3), size(r, 1, 3)]),

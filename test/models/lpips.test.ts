@@ -1,9 +1,9 @@
-// LPIPS against the reference: value and gradient; its pooling, and the distance on another network.
+// LPIPS against the reference: value and gradient; the distance on another network.
 import { afterAll, describe, expect, test } from "vitest";
 import { type NDArray, ndarray } from "../../src/core/index.ts";
-import { Graph, gradients, interpretGraph, mul, slice } from "../../src/graph/index.ts";
-import { meanOf, sumOf } from "../../src/losses/index.ts";
-import { lpips, maxPool2x2, perceptualDistance } from "../../src/models/index.ts";
+import { Graph, gradients, interpretGraph, slice } from "../../src/graph/index.ts";
+import { meanOf } from "../../src/losses/index.ts";
+import { lpips, perceptualDistance } from "../../src/models/index.ts";
 import { Scope } from "../../src/nn/index.ts";
 import { createOrtBackend } from "../../src/node/ort-backend.ts";
 import { goldenTensors } from "../goldens.ts";
@@ -54,43 +54,6 @@ test("LPIPS refuses pictures that its five levels cannot halve", () => {
   const graph = new Graph();
   const pixels = graph.input("pixels", "f32", [1, 3, 8, 8]);
   expect(() => lpips(new Scope(graph), pixels, pixels)).toThrow(expect.objectContaining({ code: "SHAPE_MISMATCH" }));
-});
-
-describe("the pooling", () => {
-  function run(shape: number[], values: number[]) {
-    const graph = new Graph();
-    const x = graph.input("x", "f32", shape);
-    const pooled = maxPool2x2(x);
-    graph.output("pooled", pooled);
-    graph.output("gradient", gradients(sumOf(mul(pooled, pooled)), [x])[0]!);
-    const outputs = interpretGraph(graph, { x: ndarray("f64", shape, Float64Array.from(values)) });
-    return [Array.from(outputs.get("pooled")!.data), Array.from(outputs.get("gradient")!.data)];
-  }
-
-  test("takes the largest of each window, and the gradient goes there", () => {
-    // biome-ignore format: pictures
-    expect(run([1, 1, 4, 4], [
-      1, 2,  0, -1,
-      3, 0, -2, -3,
-      5, 1,  7,  8,
-      1, 1,  9,  2,
-    ])).toEqual([[3, 0, 5, 9], [
-      0, 0,  0, 0,
-      6, 0,  0, 0,
-      10, 0, 0, 0,
-      0, 0, 18, 0,
-    ]]);
-  });
-
-  test("gives the gradient of equal elements to the first in reading order", () => {
-    expect(run([1, 1, 2, 2], [4, 4, 4, 4])).toEqual([[4], [8, 0, 0, 0]]);
-    expect(run([1, 1, 2, 2], [1, 4, 4, 4])).toEqual([[4], [0, 8, 0, 0]]);
-    expect(run([1, 1, 2, 2], [1, 1, 4, 4])).toEqual([[4], [0, 0, 8, 0]]);
-  });
-
-  test("leaves out an odd last row and column", () => {
-    expect(run([1, 1, 3, 3], [1, 2, 9, 3, 4, 9, 9, 9, 9])).toEqual([[4], [0, 0, 0, 0, 8, 0, 0, 0, 0]]);
-  });
 });
 
 describe("the distance on any network", () => {
