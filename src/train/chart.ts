@@ -3,7 +3,7 @@
 /** A place in a panel: x and y in the units of its axes. */
 export type Point = readonly [x: number, y: number];
 
-/** A line through points in the order of their x. Points that are not finite are left out. */
+/** A line through points in the order of their x. Points that are not finite, or absurdly large or small, are left out. */
 export interface ChartLine {
   readonly points: readonly Point[];
   readonly colour: string;
@@ -30,9 +30,11 @@ interface Axis {
   readonly ticks: readonly number[];
 }
 
-const MARGIN = { left: 58, right: 12, top: 26, bottom: 24 };
+const MARGIN = { left: 58, right: 20, top: 26, bottom: 24 };
 /** Values whose largest is so many times the smallest are drawn on a logarithmic axis. */
 const LOG_RATIO = 30;
+/** Beyond it, and below its inverse, the arithmetic of axes would overflow. */
+const LARGEST = 1e100;
 const TICKS_WANTED = 5;
 /** Steps between ticks, times a power of ten. */
 const ROUND = [1, 2, 5, 10];
@@ -46,10 +48,7 @@ export function drawPanel(panel: Panel): string {
     top: top + MARGIN.top,
     bottom: top + height - MARGIN.bottom,
   };
-  const lines = panel.lines.map((line) => ({
-    ...line,
-    points: line.points.filter((point) => point.every(Number.isFinite)),
-  }));
+  const lines = panel.lines.map((line) => ({ ...line, points: line.points.filter(isDrawable) }));
   const x = linearAxis(range, [frame.left, frame.right]);
   const y = axisOf(
     lines.flatMap(({ points }) => points.map(([, value]) => value)),
@@ -73,6 +72,10 @@ export function drawPanel(panel: Panel): string {
     ...lines.map((line) => drawLine(line, x, y, frame.right - frame.left)),
     "</g>",
   ].join("\n");
+}
+
+function isDrawable([x, y]: Point): boolean {
+  return Number.isFinite(x) && (y === 0 || (Math.abs(y) < LARGEST && Math.abs(y) > 1 / LARGEST));
 }
 
 function drawLine({ points, colour, width, dots = false }: ChartLine, x: Axis, y: Axis, pixels: number): string {
