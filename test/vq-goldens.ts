@@ -10,6 +10,7 @@ export interface VqManifest {
   readonly tensors: Readonly<Record<string, unknown>>;
   readonly config: { mult: number[]; z: number; K: number; D: number; hw: [number, number]; ch: number; B: number };
   readonly seed: number;
+  readonly n_params: number;
   readonly prng_rules: readonly PrngRule[] | null;
   readonly losses: Readonly<Record<"ent0" | "ent", VqLosses>>;
   readonly grad_samples: Readonly<Record<"ent0" | "ent", Readonly<Record<string, GradientSummary>>>>;

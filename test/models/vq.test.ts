@@ -1,53 +1,21 @@
 // LlamaGen's VQ-8 and VQ-16 against the reference's numbers, at their true depth, with weights made on the spot.
 import { afterAll, describe, expect, test } from "vitest";
-import type { NDArray } from "../../src/core/index.ts";
 import { Graph, gather, transpose } from "../../src/graph/index.ts";
-import type { VqConfig } from "../../src/models/config.ts";
 import * as vq from "../../src/models/vq.ts";
 import { Scope } from "../../src/nn/index.ts";
-import { openCheckpointFile } from "../../src/node/checkpoint.ts";
 import { createOrtBackend } from "../../src/node/ort-backend.ts";
-import { goldenJson, goldenPath, goldenTensors, maxDifference, readAll } from "../goldens.ts";
-import { type PrngRule, prngWeight } from "../prng-weights.ts";
-
-interface Manifest {
-  readonly config: { mult: number[]; z: number; K: number; D: number; hw: [number, number]; ch: number };
-  readonly seed: number;
-  readonly prng_rules: readonly PrngRule[] | null;
-  readonly n_params: number;
-  readonly fp32_vs_fp64_max_abs: Record<string, number>;
-}
+import { maxDifference } from "../goldens.ts";
+import { readVqGolden } from "../vq-goldens.ts";
 
 describe.each(["vq8_small", "vq8_prng", "vq16_prng"])("%s equals the reference", async (name) => {
-  const manifest = goldenJson(`ar/${name}.json`) as Manifest;
-  const golden = await goldenTensors(`ar/${name}.safetensors`);
-  const { mult, z, K, D, hw, ch } = manifest.config;
-  const config: VqConfig = {
-    type: "llamagen",
-    ch,
-    chMult: mult,
-    numResBlocks: 2,
-    zChannels: z,
-    codebookSize: K,
-    embedDim: D,
-  };
+  const { golden, config, manifest, shape, weights } = await readVqGolden(name);
   const backend = createOrtBackend();
   afterAll(() => backend.dispose());
-
-  const weights = new Map<string, NDArray>();
-  if (manifest.prng_rules === null) {
-    const file = await openCheckpointFile(goldenPath(`ar/${name}.pt`));
-    for (const [key, array] of await readAll(file)) weights.set(key, array);
-    await file.close();
-  } else {
-    for (const rule of manifest.prng_rules) weights.set(rule.key, prngWeight(rule, manifest.seed));
-    for (const key of ["quant_conv.weight", "quant_conv.bias"]) weights.set(key, await golden(`override.${key}`));
-  }
 
   function trace(): Graph {
     const graph = new Graph();
     const scope = new Scope(graph);
-    const pixels = graph.input("pixels", "f32", ["B", 3, ...hw]);
+    const pixels = graph.input("pixels", "f32", ["B", ...shape.slice(1)]);
     const encoded = vq.vqEncoder(scope.at("encoder"), pixels, config);
     graph.output("encoder_out", encoded);
     const vectors = vq.encodeVectors(scope, pixels, config);
