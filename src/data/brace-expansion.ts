@@ -32,11 +32,17 @@ function expand(pattern: string): string[] {
     const before = pattern.slice(at, open);
     const options = alternatives(pattern.slice(open + 1, close));
     checkLimit(names.length * options.length, pattern);
-    names = names.flatMap((name) => options.map((option) => name + before + option));
+    names = products(names, before, options);
     at = close + 1;
   }
   const rest = pattern.slice(at);
   return rest === "" ? names : names.map((name) => name + rest);
+}
+
+function products(names: readonly string[], between: string, options: readonly string[]): string[] {
+  const all: string[] = [];
+  for (const name of names) for (const option of options) all.push(name + between + option);
+  return all;
 }
 
 /** What stands between a pair of braces. */

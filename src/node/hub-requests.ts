@@ -1,12 +1,11 @@
 /**
  * Requests to a model hub: what it says of a file, and the file's bytes from any place on.
  *
- * Redirects are followed here and not by `fetch`, for two reasons: large files come from other hosts, which must never
- * see the access token; and what the hub says of a file stands in the headers of the redirect itself. Messages name
- * hosts and never whole addresses, which may hold signatures. Proxies set in the environment are not used: Node's `fetch`
- * knows none before version 24.
+ * Large files come from other hosts, which must never see the access token; what the hub says of a file stands in the
+ * headers of the redirect to them.
  */
 import { ToklipError } from "../core/index.ts";
+import { followHops, type Hop, type HttpBody, isRedirect, mayPass, ResponseBody, waitAskedFor } from "./http-answer.ts";
 import { COMMIT } from "./hub-cache.ts";
 import type { HubName } from "./hub-name.ts";
 import { TransientError } from "./retries.ts";
@@ -20,32 +19,11 @@ export interface HubFile {
   readonly size: number | undefined;
 }
 
-/** An open answer. */
-export interface HubBody {
-  /** Where its bytes belong; NaN where the server does not say, or has no bytes there. */
-  readonly start: number;
-  /** The next bytes; undefined at the end. @throws TransientError (DOWNLOAD_FAILED), ABORTED */
-  next(): Promise<Uint8Array | undefined>;
-  /** Lets go of the connection. */
-  close(): void;
-}
-
-interface Hop {
-  readonly url: URL;
-  readonly response: Response;
-}
-
-const MAX_REDIRECTS = 8;
-const REDIRECTS = new Set([301, 302, 303, 307, 308]);
-/** 408 too slow, 425 too early, 429 too many requests. */
-const TRY_AGAIN = new Set([408, 425, 429]);
-/** The longest wait that a server may ask for. */
-const MAX_WAIT_SECONDS = 60;
 /** An etag names a file, so it must be a plain name. */
 const ETAG = /^[A-Za-z0-9_-][\w.-]{0,199}$/;
 
 /** The answer to one who has more bytes than there are. */
-const NO_SUCH_PART: HubBody = { start: Number.NaN, next: async () => undefined, close: () => undefined };
+const NO_SUCH_PART: HttpBody = { start: Number.NaN, next: async () => undefined, close: () => undefined };
 
 export class HubRequests {
   private readonly endpoint: URL;
@@ -83,7 +61,7 @@ export class HubRequests {
   }
 
   /** Asks for a file's bytes from `start` on. Servers may send them all nevertheless. @throws DOWNLOAD_FAILED, ABORTED */
-  async open(name: HubName, commit: string, start: number): Promise<HubBody> {
+  async open(name: HubName, commit: string, start: number): Promise<HttpBody> {
     const watch = new StallWatch(this.stallMs, this.signal);
     try {
       const range: Record<string, string> = start > 0 ? { range: `bytes=${start}-` } : {};
@@ -99,42 +77,16 @@ export class HubRequests {
   }
 
   /** Every answer on the way, the last one being no redirect. */
-  private async *hops(
+  private hops(
     method: "HEAD" | "GET",
     name: HubName,
     revision: string,
     headers: Readonly<Record<string, string>>,
     watch: StallWatch,
   ): AsyncGenerator<Hop> {
-    let url = this.address(name, revision);
-    for (let hop = 0; hop <= MAX_REDIRECTS; hop++) {
-      const response = await this.request(method, url, headers, watch);
-      yield { url, response };
-      if (!REDIRECTS.has(response.status)) return;
-      await response.body?.cancel();
-      url = redirected(url, response.headers.get("location") ?? "//");
-    }
-    throw new ToklipError("DOWNLOAD_FAILED", `${url.host}: more than ${MAX_REDIRECTS} redirects`);
-  }
-
-  private async request(
-    method: string,
-    url: URL,
-    headers: Readonly<Record<string, string>>,
-    watch: StallWatch,
-  ): Promise<Response> {
-    const ours = this.token !== undefined && url.origin === this.endpoint.origin;
-    try {
-      return await fetch(url, {
-        method,
-        redirect: "manual",
-        signal: watch.signal,
-        // Compressed bytes would have another length than the hub says.
-        headers: { ...headers, "accept-encoding": "identity", ...(ours && { authorization: `Bearer ${this.token}` }) },
-      });
-    } catch (thrown) {
-      throw watch.explain(thrown, url);
-    }
+    const token = (url: URL) =>
+      this.token !== undefined && url.origin === this.endpoint.origin ? { authorization: `Bearer ${this.token}` } : {};
+    return followHops(method, this.address(name, revision), (url) => ({ ...headers, ...token(url) }), watch);
   }
 
   private address({ owner, repo, path }: HubName, revision: string): URL {
@@ -147,7 +99,7 @@ export class HubRequests {
   private refuseFailure(name: HubName, revision: string, { url, response }: Hop): void {
     const { status } = response;
     const isHub = url.origin === this.endpoint.origin;
-    if (status < 300 || REDIRECTS.has(status)) return;
+    if (status < 300 || isRedirect(status)) return;
     const fail = (problem: string) => new ToklipError("DOWNLOAD_FAILED", `${name.text}: ${problem}`);
     if (isHub && (status === 401 || status === 403)) throw fail(this.refusedMessage(url, name, status));
     if (isHub && status === 404) {
@@ -156,7 +108,7 @@ export class HubRequests {
     }
     const problem = `${url.host} answered with status ${status}`;
     // Another host's "forbidden" is a signature that ran out: the hub gives a new one.
-    if (status >= 500 || TRY_AGAIN.has(status) || (!isHub && status === 403)) {
+    if (mayPass(status) || (!isHub && status === 403)) {
       throw new TransientError(`${name.text}: ${problem}`, waitAskedFor(response));
     }
     throw fail(problem);
@@ -175,51 +127,4 @@ export class HubRequests {
     }
     return { commit: commit!, etag, size: /^\d{1,15}$/.test(length ?? "") ? Number(length) : undefined };
   }
-}
-
-class ResponseBody implements HubBody {
-  readonly start: number;
-  private readonly url: URL;
-  private readonly reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
-  private readonly watch: StallWatch;
-
-  constructor({ url, response }: Hop, watch: StallWatch) {
-    this.url = url;
-    this.start = response.status === 206 ? rangeStart(response) : 0;
-    this.reader = response.body?.getReader();
-    this.watch = watch;
-  }
-
-  async next(): Promise<Uint8Array | undefined> {
-    this.watch.touch(); // the time that the caller took for the last bytes is not the server's
-    try {
-      return (await this.reader?.read())?.value;
-    } catch (thrown) {
-      throw this.watch.explain(thrown, this.url);
-    }
-  }
-
-  close(): void {
-    this.watch.end();
-  }
-}
-
-/** Where a part begins; NaN where the answer does not say. */
-function rangeStart(response: Response): number {
-  return Number(/^bytes (\d{1,15})-/.exec(response.headers.get("content-range") ?? "")?.[1] ?? Number.NaN);
-}
-
-function redirected(from: URL, target: string): URL {
-  const to = URL.canParse(target, from.href) ? new URL(target, from) : undefined;
-  const safe = to?.protocol === "https:" || (to?.protocol === "http:" && from.protocol === "http:");
-  if (to === undefined || !safe || to.username !== "" || to.password !== "") {
-    throw new ToklipError("DOWNLOAD_FAILED", `${from.host}: redirects to an address that is not followed`);
-  }
-  return to;
-}
-
-/** Milliseconds of a Retry-After header in seconds; 0 without one. */
-function waitAskedFor(response: Response): number {
-  const seconds = Number(response.headers.get("retry-after") ?? 0);
-  return Number.isFinite(seconds) ? Math.min(Math.max(seconds, 0), MAX_WAIT_SECONDS) * 1000 : 0;
 }

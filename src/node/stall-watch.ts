@@ -9,17 +9,26 @@ export class StallWatch {
   private readonly timer: NodeJS.Timeout;
   private readonly stallMs: number;
   private readonly caller: AbortSignal | undefined;
+  private resting = false;
 
   constructor(stallMs: number, caller: AbortSignal | undefined) {
     this.stallMs = stallMs;
     this.caller = caller;
-    this.timer = setTimeout(() => this.silence.abort(), stallMs);
+    this.timer = setTimeout(() => {
+      if (!this.resting) this.silence.abort();
+    }, stallMs);
     this.signal = caller === undefined ? this.silence.signal : AbortSignal.any([caller, this.silence.signal]);
   }
 
-  /** Something came: the time runs anew. */
+  /** Something came, or is waited for again: the time runs anew. */
   touch(): void {
+    this.resting = false;
     this.timer.refresh();
+  }
+
+  /** Nothing is waited for: silence is no fault until the next touch. */
+  rest(): void {
+    this.resting = true;
   }
 
   /** The request is over; what is left of it is dropped. */
