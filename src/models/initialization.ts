@@ -23,10 +23,19 @@ function uniform(out: Float32Array, random: Random, deviation: number): void {
 
 const fanIn: Fill = (out, random, shape) => uniform(out, random, Math.sqrt(1 / sizeOf(shape.slice(1))));
 
+/** PatchGAN's start (arXiv 1703.10593, appendix): a deviation of 0.02, around 1 for the scales of normalisations. */
+const patchWeight: Fill = (out, random, { length: rank }) => {
+  uniform(out, random, 0.02);
+  if (rank === 1) for (let i = 0; i < out.length; i++) out[i]! += 1;
+};
+
 /** The first rule whose pattern fits a parameter's name. */
 const RULES: readonly (readonly [RegExp, Fill])[] = [
   [/(norm\d?|norm_out|ln_\w+|norm)\.weight$/, constant(1)],
   [/bias$/, constant(0)],
+  [/\bmain\.\d+\.weight$/, patchWeight],
+  [/\brunning_mean$/, constant(0)],
+  [/\brunning_var$/, constant(1)],
   [/(pos_embed|positional_embedding|token_embedding\.weight|latent)$/, (out, random) => uniform(out, random, 0.02)],
   [/quantize\.embedding\.weight$/, (out, random) => uniform(out, random, 1)],
   [/text_projection$/, (out, random, shape) => uniform(out, random, Math.sqrt(1 / shape[0]!))],

@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import type { NDArray } from "../../src/core/index.ts";
 import { Graph, gradients } from "../../src/graph/index.ts";
 import { ADVERSARIAL_LOSSES } from "../../src/losses/index.ts";
-import { PATCH_DISCRIMINATOR, patchDiscriminator, runningStatistics } from "../../src/models/index.ts";
+import { initialPieces, PATCH_DISCRIMINATOR, patchDiscriminator, runningStatistics } from "../../src/models/index.ts";
 import { Scope } from "../../src/nn/index.ts";
 import { createOrtBackend } from "../../src/node/ort-backend.ts";
 import { goldenJson, goldenTensors, maxDifference } from "../goldens.ts";
@@ -121,4 +121,18 @@ test("pictures smaller than a patch are refused", () => {
   const pixels = graph.input("pixels", "f32", [1, 3, 16, 16]);
   const judge = () => patchDiscriminator(new Scope(graph), pixels, config, { training: true });
   expect(judge).toThrow(expect.objectContaining({ code: "SHAPE_MISMATCH" }));
+});
+
+test("begins with small convolutions, scales about 1 and the statistics of nothing seen", () => {
+  const moments = (name: string, shape: readonly number[]) => {
+    const values = Array.from(initialPieces(`discriminator.${name}`, shape, 5)).flatMap((piece) => Array.from(piece));
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    const deviation = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
+    return [mean, deviation];
+  };
+  const convolution = moments("main.8.weight", [64, 32, 4, 4]);
+  expect(convolution).toEqual([expect.closeTo(0, 3), expect.closeTo(0.02, 3)]);
+  expect(moments("main.9.weight", [512])).toEqual([expect.closeTo(1, 2), expect.closeTo(0.02, 2)]);
+  expect(moments("main.9.running_mean", [64])).toEqual([0, 0]);
+  expect(moments("main.9.running_var", [64])).toEqual([1, 0]);
 });
