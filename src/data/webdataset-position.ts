@@ -28,7 +28,8 @@ export interface EpochState {
 
 /** The position of a state. @param order names the list, the seed and the kind of order that it belongs to */
 export function toPosition({ epoch, shardsDone, offset, given, shuffle }: EpochState, order: number): DataPosition {
-  const waiting = shuffle.items.flatMap(({ shard, start, end }) => [shard, start, end - start]);
+  const waiting: number[] = [];
+  for (const { shard, start, end } of shuffle.items) waiting.push(shard, start, end - start);
   return { epoch, order, shardsDone, offset, given, random: shuffle.random.words, waiting };
 }
 

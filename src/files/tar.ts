@@ -311,8 +311,8 @@ function parseHeader(block: Uint8Array, fault: Fault): Header {
 function checksumsOf(block: Uint8Array): [unsigned: number, signed: number] {
   let unsigned = 0;
   let large = 0;
-  for (const [i, stored] of block.entries()) {
-    const byte = i >= 148 && i < 156 ? 0x20 : stored;
+  for (let i = 0; i < BLOCK_BYTES; i++) {
+    const byte = i >= 148 && i < 156 ? 0x20 : block[i]!;
     unsigned += byte;
     large += byte >> 7;
   }
