@@ -2,6 +2,9 @@
  * The compressions of Parquet pages. Decoders come from hyparquet-compressors; what they are given is checked first, since
  * a page's header names the size of the result, and memory of that size is taken before a byte is decoded.
  *
+ * What is not held off: a Zstandard block made on purpose of sequences that reach beyond it keeps its decoder busy for
+ * seconds, though within the memory it was given.
+ *
  * Brotli is not here: its decoder grows the result to whatever the data ask for. LZO and the old LZ4 framing are not either.
  */
 import { compressors } from "hyparquet-compressors";
