@@ -88,6 +88,8 @@ class RecordScanner {
   private recordStart: number;
   private previous = 0;
   private atFieldStart = true;
+  /** The field began with a quote, so that quotes in it mean something. */
+  private isQuotedField = false;
   /** An odd number of quotes of a quoted field has come. Doubled quotes close and open again. */
   private isQuoted = false;
 
@@ -116,9 +118,6 @@ class RecordScanner {
     this.isQuotedField = false;
     this.atFieldStart = true;
   }
-
-  /** The field began with a quote, so that quotes in it mean something. */
-  private isQuotedField = false;
 
   private field(byte: number): void {
     if (byte === QUOTE && (this.atFieldStart || this.isQuotedField)) {
