@@ -16,6 +16,11 @@ export interface VqConfig {
   readonly zChannels: number;
   readonly codebookSize: number;
   readonly embedDim: number;
+  /**
+   * The side of the patches that the first layer takes whole and the last gives back: 1 is LlamaGen's; a larger one
+   * makes the levels work on that much smaller maps, which is faster and reconstructs less detail. Default 1.
+   */
+  readonly stem?: number;
 }
 
 /** The image tower: a pre-norm ViT with attention pooling. */
@@ -73,6 +78,7 @@ const vqSchema = z.object({
   z_channels: count.default(256),
   codebook_size: count.default(16384),
   codebook_embed_dim: count.default(8),
+  stem: count.max(32).optional(),
 });
 
 const activation = z.enum(["gelu", "gelu_tanh"]);
@@ -147,6 +153,7 @@ export function parseConfig(json: unknown, name = "custom"): ToklipConfig {
         zChannels: vision.vq.z_channels,
         codebookSize: vision.vq.codebook_size,
         embedDim: vision.vq.codebook_embed_dim,
+        ...(vision.vq.stem !== undefined && { stem: vision.vq.stem }),
       },
     }),
     text: {
@@ -183,7 +190,7 @@ function checkConfig({ name, embedDim, trunk, vq, text }: ToklipConfig): void {
     wrong(`embed_dim ${embedDim} differs from the vision width ${trunk.width} (timm_proj none)`);
   if (trunk.causal !== (vq !== undefined)) wrong("vision_cfg.vq and trunk.causal belong together");
   if (vq !== undefined) {
-    const stride = 2 ** (vq.chMult.length - 1);
+    const stride = (vq.stem ?? 1) * 2 ** (vq.chMult.length - 1);
     if (stride !== trunk.patchSize) wrong(`the VQ divides by ${stride}, but patch_size is ${trunk.patchSize}`);
     const odd = [1, ...vq.chMult].find((mult) => (vq.ch * mult) % 32 !== 0);
     if (odd !== undefined) wrong(`vq channels ${vq.ch * odd} are not a multiple of the 32 groups of GroupNorm`);

@@ -21,6 +21,12 @@ function uniform(out: Float32Array, random: Random, deviation: number): void {
   for (let i = 0; i < out.length; i++) out[i] = (random.uint32() - 2 ** 31) * scale;
 }
 
+/** The discriminator's own rule (Taming Transformers): weights N(0, 0.02), those of its normalisation N(1, 0.02). */
+const discriminatorWeight: Fill = (out, random, shape) => {
+  const mean = shape.length === 1 ? 1 : 0;
+  for (let i = 0; i < out.length; i++) out[i] = mean + 0.02 * random.normal();
+};
+
 const fanIn: Fill = (out, random, shape) => uniform(out, random, Math.sqrt(1 / sizeOf(shape.slice(1))));
 
 /** PatchGAN's start (arXiv 1703.10593, appendix): a deviation of 0.02, around 1 for the scales of normalisations. */
@@ -31,6 +37,9 @@ const patchWeight: Fill = (out, random, { length: rank }) => {
 
 /** The first rule whose pattern fits a parameter's name. */
 const RULES: readonly (readonly [RegExp, Fill])[] = [
+  [/^discriminator\..*\.running_mean$/, constant(0)],
+  [/^discriminator\..*\.running_var$/, constant(1)],
+  [/^discriminator\..*\.weight$/, discriminatorWeight],
   [/(norm\d?|norm_out|ln_\w+|norm)\.weight$/, constant(1)],
   [/bias$/, constant(0)],
   [/\bmain\.\d+\.weight$/, patchWeight],

@@ -78,10 +78,25 @@ function upsample(scope: Scope, x: Tensor): Tensor {
   return conv3x3(scope.at("upsample.conv"), upsampleNearest(x), x.shape[1] as number);
 }
 
+/** The first layer: LlamaGen's 3x3 convolution, or whole patches. (B, 3, H, W) -> (B, ch, H/stem, W/stem) */
+function stemIn(scope: Scope, pixels: Tensor, { ch, stem = 1 }: VqConfig): Tensor {
+  return stem === 1 ? conv3x3(scope, pixels, ch) : conv2d(scope, pixels, ch, stem, { stride: [stem, stem] });
+}
+
+/** The last layer: a 3x3 convolution that gives each place its pixel, or its patch. (B, C, H, W) -> (B, 3, H*stem, W*stem) */
+function stemOut(scope: Scope, x: Tensor, { stem = 1 }: VqConfig): Tensor {
+  const patches = conv3x3(scope, x, 3 * stem * stem);
+  if (stem === 1) return patches;
+  const [batch, , height, width] = x.shape as [string, number, number, number];
+  const apart = reshape(patches, [batch, 3, stem, stem, height, width]);
+  const ordered = transpose(apart, [0, 1, 4, 2, 5, 3]); // (B, 3, s, s, H, W) -> (B, 3, H, s, W, s)
+  return reshape(ordered, [batch, 3, height * stem, width * stem]);
+}
+
 /** Pixels (B, 3, H, W) in [-1, 1] -> (B, zChannels, h, w). */
 export function vqEncoder(scope: Scope, pixels: Tensor, config: VqConfig): Tensor {
   const { ch, chMult, numResBlocks, zChannels } = config;
-  let x = boundary(conv3x3(scope.at("conv_in"), pixels, ch));
+  let x = boundary(stemIn(scope.at("conv_in"), pixels, config));
   chMult.forEach((mult, i) => {
     const last = i === chMult.length - 1;
     const at = scope.at(`conv_blocks.${i}`);
@@ -101,7 +116,7 @@ export function vqDecoder(scope: Scope, z: Tensor, config: VqConfig): Tensor {
     x = level(at, x, ch * mult, numResBlocks + 1, i === 0);
     if (i < chMult.length - 1) x = upsample(at, x);
   });
-  return conv3x3(scope.at("conv_out"), swish(groupNorm(scope.at("norm_out"), x)), 3);
+  return stemOut(scope.at("conv_out"), swish(groupNorm(scope.at("norm_out"), x)), config);
 }
 
 /** The codebook with rows of unit length, (K, embedDim). The stored rows need not be. */

@@ -20,8 +20,14 @@ import {
   type RowInputs,
   type Tensors,
 } from "./contrastive-objective.ts";
-import { addInto } from "./gradient-norm.ts";
-import { FedSession, outputsNamed, type Parameters, trainingGraph } from "./training-graph.ts";
+import {
+  accumulateGradients,
+  FedSession,
+  outputsNamed,
+  type Parameters,
+  partsOf,
+  trainingGraph,
+} from "./training-graph.ts";
 
 /** How the step of a batch is organised. */
 export interface ContrastiveStepOptions {
@@ -67,11 +73,6 @@ export async function compileContrastiveStep(
     : BatchInParts.compile(backend, objective, parameters, options);
 }
 
-/** The last number of each part of a loss. */
-function numbersOf(fetched: Fetches): Record<string, number> {
-  return Object.fromEntries([...outputsNamed("part.", fetched)].map(([name, data]) => [name, data[0]!]));
-}
-
 class WholeBatch implements ContrastiveStep {
   private readonly session: FedSession;
   private readonly inputs: RowInputs;
@@ -98,7 +99,7 @@ class WholeBatch implements ContrastiveStep {
 
   async run(parameters: Parameters, feeds: Feeds): Promise<LossAndGradients> {
     const fetched = await this.session.run(parameters, feedsOf(this.inputs, feeds));
-    return { parts: numbersOf(fetched), gradients: outputsNamed("d.", fetched) };
+    return { parts: partsOf(fetched), gradients: outputsNamed("d.", fetched) };
   }
 
   dispose(): Promise<void> {
@@ -239,13 +240,13 @@ class BatchInParts implements ContrastiveStep {
         ...part(this.objective.innerInputs, start),
         ...rowsOf(gradientsOf(lossRun), first + start, first + start + partSize),
       });
-      accumulate(sums, outputsNamed("d.", carried));
-      const { carried: _, ...terms } = numbersOf(carried);
+      accumulateGradients(sums, outputsNamed("d.", carried));
+      const { carried: _, ...terms } = partsOf(carried);
       for (const [name, value] of Object.entries(terms)) inner[name] = (inner[name] ?? 0) + value;
     }
     await this.sumOverProcesses(sums, inner);
-    for (const [name, gradient] of outputsNamed("d.", lossRun)) accumulate(sums, new Map([[name, gradient]]));
-    return { parts: { ...numbersOf(lossRun), ...inner }, gradients: sums, features: own };
+    for (const [name, gradient] of outputsNamed("d.", lossRun)) accumulateGradients(sums, new Map([[name, gradient]]));
+    return { parts: { ...partsOf(lossRun), ...inner }, gradients: sums, features: own };
   }
 
   async dispose(): Promise<void> {
@@ -290,13 +291,4 @@ function joined(made: readonly Fetches[]): Feeds {
 /** The gradients of features, by the names of the inputs that take them. */
 function gradientsOf(fetched: Fetches): Feeds {
   return Object.fromEntries(Object.entries(fetched).filter(([name]) => name.startsWith("features.")));
-}
-
-/** Adds gradients to sums; the first ones become the sums. */
-function accumulate(sums: Map<string, Float32Array>, gradients: ReadonlyMap<string, Float32Array>): void {
-  for (const [name, gradient] of gradients) {
-    const sum = sums.get(name);
-    if (sum === undefined) sums.set(name, gradient);
-    else addInto(sum, gradient);
-  }
 }

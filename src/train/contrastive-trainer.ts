@@ -13,7 +13,13 @@ import {
   towerGraph,
 } from "./contrastive-step.ts";
 import type { ImageTextBatch } from "./image-text-batch.ts";
-import { fileOf, ParameterUpdate, type ParameterUpdateOptions, restoreParameters } from "./parameter-update.ts";
+import {
+  evaluatedParameters,
+  fileOf,
+  ParameterUpdate,
+  type ParameterUpdateOptions,
+  restoreParameters,
+} from "./parameter-update.ts";
 import { recallAtOne } from "./retrieval.ts";
 import type { Schedule } from "./schedule.ts";
 import type { StepReport, Trainer, TrainerState } from "./trainer.ts";
@@ -93,15 +99,16 @@ export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
     const sums: Record<string, number> = {};
     const seen: Feeds[] = [];
     let samples = 0;
+    const parameters = evaluatedParameters(this.parameters, this.update.averages());
     for await (const batch of batches) {
       const feeds = await this.options.objective.prepare(batch);
       const features = await (await this.towerSession()).run(
-        this.parameters,
+        parameters,
         feedsOf(this.options.objective.towerInputs, feeds),
       );
       const count = batch.concepts.length;
       const inputs = { ...features, ...feedsOf(this.options.objective.lossInputs, feeds) };
-      const fetched = await (await this.lossSession(count)).run(this.parameters, inputs);
+      const fetched = await (await this.lossSession(count)).run(parameters, inputs);
       for (const [name, data] of outputsNamed("part.", fetched)) sums[name] = (sums[name] ?? 0) + data[0]! * count;
       seen.push({ ...inputs, concepts: ndarray("i32", [count], batch.concepts as Int32Array<ArrayBuffer>) });
       samples += count;

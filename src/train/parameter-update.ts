@@ -51,6 +51,19 @@ export class ParameterUpdate {
     return norm;
   }
 
+  /** Makes the optimizer forget some rows of a parameter, and the average take their present values. */
+  replaceRows(name: string, { shape, data }: NDArray<"f32">, replaced: readonly number[]): void {
+    const width = data.length / shape[0]!;
+    const { tensors } = this.optimizer.state();
+    const moments = ["exp_avg", "exp_avg_sq"].flatMap((moment) => tensors.get(`${name}.${moment}`)?.data ?? []);
+    const average = this.ema?.values().get(name);
+    for (const row of replaced) {
+      const [begin, end] = [row * width, (row + 1) * width];
+      for (const moment of moments) moment.fill(0, begin, end);
+      average?.set(data.subarray(begin, end), begin);
+    }
+  }
+
   /** The averaged parameters, where an average is kept: views that the next step changes. */
   averages(): TensorMap | undefined {
     return this.ema?.state().tensors;
@@ -72,6 +85,16 @@ export class ParameterUpdate {
     this.optimizer.restore({ tensors: fileOf(files, `${prefix}optimizer`), json: states.optimizer ?? null });
     this.ema?.restore({ tensors: fileOf(files, `${prefix}ema`), json: states.ema ?? null });
   }
+}
+
+/** Parameters to evaluate with: copies of the averages where there are some, the parameters themselves otherwise. */
+export function evaluatedParameters(parameters: Parameters, averages: TensorMap | undefined): Parameters {
+  if (averages === undefined) return parameters;
+  const copies = [...averages].map(([name, { shape, data }]): [string, NDArray<"f32">] => [
+    name,
+    ndarray("f32", shape, (data as Float32Array<ArrayBuffer>).slice()),
+  ]);
+  return new Map([...parameters, ...copies]);
 }
 
 /** The tensors of a file of a checkpoint. @throws CHECKPOINT_MISMATCH when it is not there */

@@ -1,0 +1,49 @@
+/** The training of a VQ, put together from a configuration and checkpoints. */
+import type { Checkpoint } from "../files/index.ts";
+import type { VqConfig } from "../models/index.ts";
+import { initialParameters, weightsOf } from "./initial-weights.ts";
+import { decayGroups } from "./parameter-groups.ts";
+import { VQ_TRAINING_PREFIXES, type VqLossOptions, vqTrainingGraph } from "./vq-objective.ts";
+import { VqTrainer, type VqTrainerOptions } from "./vq-trainer.ts";
+
+/** What the training of a VQ needs. */
+export interface VqTrainingOptions extends Omit<VqTrainerOptions, "parameters" | "frozen" | "weightDecay" | "update"> {
+  /** Where weights begin, names as LlamaGen's (`encoder.conv_in.weight`); what none of them has begins at random. */
+  readonly checkpoints: readonly Checkpoint[];
+  /** The weights of the perceptual network, names below its scope: `net.slice1.0.weight`, `lin0.model.1.weight`. */
+  readonly perceptualWeights?: Checkpoint | undefined;
+  readonly optimizer: {
+    readonly betas: readonly [number, number];
+    readonly eps: number;
+    readonly weightDecay: number;
+    readonly clipNorm?: number | undefined;
+  };
+}
+
+/** The shapes of the parameters that the training holds: the VQ's and the discriminator's. */
+export function vqShapes(config: VqConfig, loss: VqLossOptions, imageSize: number): Map<string, readonly number[]> {
+  const adversarial = loss.discriminator !== undefined;
+  const graph = vqTrainingGraph(config, loss, { partSize: 1, share: 1, adversarial, recompute: false, imageSize });
+  const held = [...graph.parameters].filter(([name]) => !name.startsWith(VQ_TRAINING_PREFIXES.perceptual));
+  return new Map(held.map(([name, { shape }]) => [name, shape as readonly number[]]));
+}
+
+/** Trains a VQ. @throws CHECKPOINT_MISMATCH, ARGUMENT_INVALID, OUT_OF_MEMORY */
+export async function createVqTrainer(
+  options: VqTrainingOptions,
+): Promise<{ readonly trainer: VqTrainer; readonly fresh: readonly string[] }> {
+  const { checkpoints, perceptualWeights, optimizer, ...rest } = options;
+  const { config, loss, imageSize, seed } = options;
+  const shapes = vqShapes(config, loss, imageSize);
+  const { parameters, fresh } = await initialParameters(shapes, checkpoints, { seed });
+  const perceptual = weightsOf(perceptualWeights ? [perceptualWeights] : [], "the perceptual network");
+  const trainer = new VqTrainer({
+    ...rest,
+    parameters,
+    frozen: (name) => perceptual(name.slice(VQ_TRAINING_PREFIXES.perceptual.length)),
+    update: { betas: optimizer.betas, eps: optimizer.eps, clipNorm: optimizer.clipNorm },
+    weightDecay: (held) =>
+      decayGroups(new Map([...held].map(([name, { shape }]) => [name, shape])), optimizer.weightDecay),
+  });
+  return { trainer, fresh };
+}
