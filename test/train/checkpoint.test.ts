@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ndarray, ToklipError } from "../../src/core/index.ts";
+import { type NDArray, ndarray, ToklipError } from "../../src/core/index.ts";
 import { readCheckpoint, writeCheckpoint } from "../../src/train/checkpoint.ts";
 import { CheckpointStore } from "../../src/train/checkpoint-store.ts";
 import { codeOf } from "../files/value-or-error.ts";
@@ -14,12 +14,12 @@ const content = (step: number, best: { step: number; value: number } | null = nu
     processes: [{ position: { epoch: 1, shard: "a.tar", at: [1, 2] }, trainer: { words: [1, 2, 3, 4], spare: -0.1 } }],
   },
   files: {
-    model: new Map([["a.weight", ndarray("f32", [2, 2], Float32Array.of(1, Number.NaN, -0, step))]]),
-    "optimizer-2": new Map([
+    model: new Map<string, NDArray>([["a.weight", ndarray("f32", [2, 2], Float32Array.of(1, Number.NaN, -0, step))]]),
+    "optimizer-2": new Map<string, NDArray>([
       ["count", ndarray("i64", [], BigInt64Array.of(9007199254740993n))],
       ["moments", ndarray("bf16", [3], Uint16Array.of(1, 2, 65535))],
     ]),
-    ema: new Map(),
+    ema: new Map<string, NDArray>(),
   },
 });
 

@@ -30,8 +30,8 @@ export async function* toyEvaluation(): AsyncGenerator<ToyBatch> {
 
 /** Each step moves the weights towards the batch's value with momentum and noise from its own generator. */
 export class ToyTrainer implements Trainer<ToyBatch> {
-  weights = new Float32Array(16);
-  moments = new Float32Array(16);
+  weights: Float32Array;
+  moments: Float32Array;
   private random = new Random(7);
   private count = 0n;
   /** Called at each step; may give another report. */
