@@ -127,10 +127,12 @@ class WorkerThreads implements DecodePool {
     }
   }
 
+  /** Refuses everything, once: threads that end after that are expected to. */
   private fail(error: ToklipError): void {
-    this.failure ??= error;
-    for (const job of this.waiting.splice(0)) job.reject(this.failure);
-    for (const thread of this.threads) thread.refuse(this.failure);
+    if (this.failure) return;
+    this.failure = error;
+    for (const job of this.waiting.splice(0)) job.reject(error);
+    for (const thread of this.threads) thread.refuse(error);
   }
 }
 

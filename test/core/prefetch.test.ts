@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { mapOrdered } from "../../src/core/prefetch.ts";
+import { mapOrdered, readAhead } from "../../src/core/prefetch.ts";
 import { batches } from "../../src/pipelines/batches.ts";
 
 const tick = (ms = 0): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -115,5 +115,52 @@ describe("batches", () => {
 
   it("refuses a size below one", async () => {
     await expect(gather(batches([1], 0))).rejects.toMatchObject({ code: "ARGUMENT_INVALID" });
+  });
+});
+
+describe("readAhead", () => {
+  /** Counts up, each number taking a tick, and notes how far it came and that it was ended. */
+  function counter(length: number) {
+    const state = { made: 0, ended: false };
+    async function* numbers() {
+      try {
+        for (let i = 0; i < length; i++) {
+          await tick();
+          state.made++;
+          yield i;
+        }
+      } finally {
+        state.ended = true;
+      }
+    }
+    return { state, numbers: numbers() };
+  }
+
+  it("gives all items in order, however far it reads ahead", async () => {
+    for (const count of [0, 1, 3, 20]) {
+      expect(await gather(readAhead(counter(7).numbers, count))).toEqual([0, 1, 2, 3, 4, 5, 6]);
+    }
+  });
+
+  it("works on as many items as it may while the consumer is busy", async () => {
+    const { state, numbers } = counter(50);
+    const ahead = readAhead(numbers, 3);
+    await ahead.next();
+    await tick(40);
+    expect(state.made).toBe(4);
+    await ahead.return();
+    expect(state.ended).toBe(true);
+  });
+
+  it("throws an error at its place, and ends", async () => {
+    async function* failing() {
+      yield 1;
+      throw new Error("no more");
+    }
+    const ahead = readAhead(failing(), 4);
+    expect(await ahead.next()).toEqual({ done: false, value: 1 });
+    await tick(5);
+    await expect(ahead.next()).rejects.toThrow("no more");
+    expect((await ahead.next()).done).toBe(true);
   });
 });

@@ -1,4 +1,5 @@
 // Decoding in worker threads: the same pixels as in one's own thread, in any number of them.
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { ToklipError } from "../../src/core/index.ts";
@@ -139,6 +140,25 @@ test("batches are the same bit for bit with any number of workers", async () => 
   const [none, two] = await Promise.all([batchesOf(0), batchesOf(2)]);
   expect(two).toEqual(none);
 });
+
+test.each(["await pool.dispose();", ""])(
+  "a process lives as long as its pictures need and no longer, with '%s'",
+  (dispose) => {
+    const script = `
+    const { createDecodePool } = await import("${built.folder}/src/node/decode-pool.js");
+    const { readFileSync } = await import("node:fs");
+    const bytes = readFileSync("test/pictures/chelsea.jpg");
+    const spec = { key: "p", seed: 1, imageSize: 32, augmentation: {} };
+    for (let i = 0; i < 3; i++) {
+      const pool = createDecodePool({ workers: 3 });
+      await Promise.all(Array.from({ length: 9 }, () => pool.decode(bytes, spec)));
+      ${dispose}
+    }
+    console.log("done");`;
+    const { status, stdout } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { encoding: "utf8" });
+    expect([stdout, status]).toEqual(["done\n", 0]);
+  },
+);
 
 test("without a number, pictures are decoded from the sources too", async () => {
   const pool = createDecodePool();
