@@ -44,8 +44,8 @@ export class MetricsLog {
       const events = await storage.append(await nextEventFile(storage, wallTime), 0);
       const log = new MetricsLog(options, lines, events);
       await events.write(eventFileHeader(wallTime));
-      // The records of step `step` itself were written before its checkpoint, and stay.
-      if (step > 0) await events.write(restartRecord({ wallTime, step: step + 1 }));
+      // What was written of step `step` itself was written before its checkpoint, and stays.
+      await events.write(restartRecord({ wallTime, step: step + 1 }));
       return log;
     } catch (thrown) {
       await lines.close();

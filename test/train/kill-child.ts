@@ -1,6 +1,7 @@
 /** A toy run in a process of its own, to be killed. Arguments: the folder, the number of steps. */
+import { encodePng } from "../../src/node/image.ts";
 import { withRunFolder } from "../../src/node/run-folder.ts";
-import { runToy, ToyTrainer } from "./toy-run.ts";
+import { fakePictures, runToy, ToyTrainer } from "./toy-run.ts";
 
 const [folder, steps] = process.argv.slice(2);
 
@@ -10,6 +11,7 @@ await withRunFolder(folder!, (storage) =>
     resume: true,
     // Large enough that most of the time goes into saving.
     trainer: new ToyTrainer(100_000),
+    pictures: { ...fakePictures, encodePng },
     totalSteps: Number(steps),
     config: { name: "kill" },
     evaluateEvery: 7,

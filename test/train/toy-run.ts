@@ -1,5 +1,5 @@
 /** A trainer of a few numbers, its data, and a run of both: quick, deterministic, and sensitive to every lost bit. */
-import { type NDArray, ndarray, Random, type RandomState } from "../../src/core/index.ts";
+import { type DataOf, type NDArray, ndarray, Random, type RandomState } from "../../src/core/index.ts";
 import type { DataPosition } from "../../src/data/dataset.ts";
 import { singleProcess } from "../../src/train/communicator.ts";
 import { type Positioned, runTraining, type TrainingOptions } from "../../src/train/loop.ts";
@@ -30,8 +30,8 @@ export async function* toyEvaluation(): AsyncGenerator<ToyBatch> {
 
 /** Each step moves the weights towards the batch's value with momentum and noise from its own generator. */
 export class ToyTrainer implements Trainer<ToyBatch> {
-  weights: Float32Array;
-  moments: Float32Array;
+  weights: DataOf<"f32">;
+  moments: DataOf<"f32">;
   private random = new Random(7);
   private count = 0n;
   /** Called at each step; may give another report. */
@@ -78,8 +78,8 @@ export class ToyTrainer implements Trainer<ToyBatch> {
   }
 
   restore({ files, json }: TrainerState): void {
-    this.weights = files.model!.get("weights")!.data as Float32Array;
-    this.moments = files.optimizer!.get("moments")!.data as Float32Array;
+    this.weights = files.model!.get("weights")!.data as DataOf<"f32">;
+    this.moments = files.optimizer!.get("moments")!.data as DataOf<"f32">;
     this.count = (files.optimizer!.get("count")!.data as BigInt64Array)[0]!;
     this.random = new Random(json as unknown as RandomState);
   }
