@@ -1,5 +1,5 @@
 /** Trains towers against a contrastive loss: TokLIP's token encoder, or a pixel teacher with its text tower. */
-import { type NDArray, ndarray, ToklipError } from "../core/index.ts";
+import { type NDArray, ToklipError } from "../core/index.ts";
 import type { Graph } from "../graph/index.ts";
 import type { Backend, Feeds, Weight } from "../runtime/index.ts";
 import { type Communicator, singleProcess } from "./communicator.ts";
@@ -106,11 +106,11 @@ export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
         parameters,
         feedsOf(this.options.objective.towerInputs, feeds),
       );
-      const count = batch.concepts.length;
+      const count = batch.keys.length;
       const inputs = { ...features, ...feedsOf(this.options.objective.lossInputs, feeds) };
       const fetched = await (await this.lossSession(count)).run(parameters, inputs);
       for (const [name, data] of outputsNamed("part.", fetched)) sums[name] = (sums[name] ?? 0) + data[0]! * count;
-      seen.push({ ...inputs, concepts: ndarray("i32", [count], batch.concepts as Int32Array<ArrayBuffer>) });
+      seen.push({ ...inputs, concepts: batch.concepts });
       samples += count;
     }
     const parts = Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / samples]));

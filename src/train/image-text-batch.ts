@@ -7,8 +7,8 @@ export interface ImageTextBatch {
   readonly pixels: NDArray<"f32">;
   /** i32 (B, T), padded. */
   readonly textIds: NDArray<"i32">;
-  /** i32 of B: samples with the same number show the same concept. */
-  readonly concepts: Int32Array;
+  /** i32 (B): samples with the same number show the same concept. */
+  readonly concepts: NDArray<"i32">;
   /** Names of the samples, for caches. */
   readonly keys: readonly string[];
 }

@@ -4,7 +4,6 @@
  *
  * Dim letters: B batch, H W pixels, T text length, D width.
  */
-import { ndarray } from "../core/index.ts";
 import { l2Normalize } from "../graph/index.ts";
 import {
   SIGMOID_LOGIT_BIAS_INIT,
@@ -62,7 +61,7 @@ export function teacherObjective(
     prepare: async ({ pixels, textIds, concepts }) => ({
       pixels,
       text_ids: textIds,
-      concepts: ndarray("i32", [concepts.length], concepts as Int32Array<ArrayBuffer>),
+      concepts,
     }),
     dispose: async () => {},
   };

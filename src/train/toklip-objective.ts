@@ -8,7 +8,7 @@
  *
  * Dim letters: B batch, N image tokens, T text length, D width.
  */
-import { type NDArray, ndarray, ToklipError } from "../core/index.ts";
+import { type NDArray, ToklipError } from "../core/index.ts";
 import { type Graph, l2Normalize, mul, reshape, type Tensor } from "../graph/index.ts";
 import { imageDistillationLoss, softmaxContrastiveLoss, tokenDistillationLoss } from "../losses/index.ts";
 import { gridOf, PREFIXES, poolTokens, type ToklipConfig, tokenEncoder, vqOf } from "../models/index.ts";
@@ -121,7 +121,7 @@ function feedsOfFrozen(
 ): Feeds {
   return {
     ids,
-    concepts: ndarray("i32", [concepts.length], concepts as Int32Array<ArrayBuffer>),
+    concepts,
     ...(textFeatures && { text_features: textFeatures }),
     ...(teacherFeatures && { teacher_features: teacherFeatures }),
     ...(teacherTokens && { teacher_tokens: teacherTokens }),

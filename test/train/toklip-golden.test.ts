@@ -1,6 +1,6 @@
 // The reference's own training step of the tiny TokLIP: losses, every gradient, parameters after three steps.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { NDArray } from "../../src/core/index.ts";
+import { type NDArray, ndarray } from "../../src/core/index.ts";
 import { openCheckpointFile } from "../../src/node/checkpoint.ts";
 import { createOrtBackend } from "../../src/node/ort-backend.ts";
 import type { ContrastiveTrainer } from "../../src/train/contrastive-trainer.ts";
@@ -51,7 +51,7 @@ beforeAll(async () => {
   batch = {
     pixels: (await tensor("images")) as NDArray<"f32">,
     textIds: (await tensor("texts")) as NDArray<"i32">,
-    concepts: Int32Array.of(0, 1, 2, 3, 4),
+    concepts: ndarray("i32", [5], Int32Array.of(0, 1, 2, 3, 4)),
     keys: ["a", "b", "c", "d", "e"],
   };
 });

@@ -1,0 +1,21 @@
+/** `toklip/data`: data sets, and batches of them. */
+export { type BadCounts, type BadLimit, BadSampleLog } from "./bad-samples.ts";
+export type { Batch } from "./batch.ts";
+export type { CaptionOptions, CaptionTokenizer } from "./captions.ts";
+export type { ColumnOptions } from "./column-choice.ts";
+export type { CsvSeparator } from "./csv.ts";
+export type { DataFiles } from "./data-files.ts";
+export * from "./dataset.ts";
+export { type DecodeSample, type DecodeSpec, samplePixels } from "./decode.ts";
+export { type Block, type BlockLayout, epochOrder, mixSeed, type OrderOptions } from "./epoch-order.ts";
+export { type ImageFolderOptions, openImageFolder } from "./image-folder.ts";
+export * from "./indexed-dataset.ts";
+export { type LoaderOptions, loadBatches } from "./loader.ts";
+export { openManifest } from "./manifest.ts";
+export { nearestName } from "./nearest-name.ts";
+export { openParquet, type ParquetOptions } from "./parquet.ts";
+export { parseShards, parseShardWeights, type ShardPart } from "./shard-list.ts";
+export * from "./shard-source.ts";
+export { ShuffleBuffer, type ShuffleState } from "./shuffle-buffer.ts";
+export type { TableOptions } from "./table.ts";
+export { type WebDatasetOptions, webdataset } from "./webdataset.ts";
