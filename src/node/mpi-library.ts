@@ -4,6 +4,7 @@
  * binary interface (Intel MPI, MVAPICH, Cray) name communicators, types and operations by numbers, Open MPI by the
  * addresses of global variables. Not here: MPI 5's own binary interface, Windows.
  */
+import process from "node:process";
 import type { LibraryHandle } from "koffi";
 import { messageOf, ToklipError } from "../core/index.ts";
 
@@ -56,6 +57,13 @@ const FAMILIES = {
 /** One of the two families of MPI libraries. */
 export type MpiFamily = keyof typeof FAMILIES;
 
+/**
+ * What UCX, by which MPICH and Open MPI may talk, must not do in a process of Node's: patch the C library's memory
+ * functions while other threads use them (one start in a hundred crashed), and take over the signal by which V8 catches
+ * WebAssembly's accesses out of bounds. A user's own setting has precedence.
+ */
+const UCX_SETTINGS = { UCX_MEM_EVENTS: "n", UCX_HANDLE_ERRORS: "none" };
+
 /** `MPI_THREAD_SERIALIZED`: calls come from several threads, one at a time. The same number in both families. */
 const THREAD_SERIALIZED = 2;
 /** `MPI_MAX_LIBRARY_VERSION_STRING` and `MPI_MAX_ERROR_STRING` are at most this. */
@@ -98,6 +106,7 @@ export interface MpiLibrary {
  */
 export async function loadMpi(file: string | undefined, preferred: MpiFamily): Promise<MpiLibrary> {
   const ffi = await loadKoffi();
+  for (const [name, value] of Object.entries(UCX_SETTINGS)) process.env[name] ??= value;
   const names = file === undefined ? namesToTry(preferred) : [file];
   const failures: string[] = [];
   for (const name of names) {

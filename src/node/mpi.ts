@@ -4,6 +4,7 @@
  */
 import { hostname } from "node:os";
 import process from "node:process";
+import { inspect } from "node:util";
 import { ToklipError } from "../core/index.ts";
 import { type Communicator, type Milestone, singleProcess } from "../train/communicator.ts";
 import { loadMpi, type MpiArray, type MpiFamily, type MpiLibrary } from "./mpi-library.ts";
@@ -95,11 +96,17 @@ class Exchange {
   readonly size: number;
   private readonly mpi: MpiLibrary;
   private last: Promise<unknown> = Promise.resolve();
+  private pending = 0;
 
   constructor(mpi: MpiLibrary) {
     this.mpi = mpi;
     this.rank = mpi.rank();
     this.size = mpi.size();
+  }
+
+  /** Whether an operation is under way. */
+  get busy(): boolean {
+    return this.pending > 0;
   }
 
   allReduceSum(data: Float32Array): Promise<void> {
@@ -151,7 +158,8 @@ class Exchange {
 
   /** Runs `work` after all that was asked for before: MPI takes calls from several threads, but one at a time. */
   private inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.last.then(work);
+    this.pending++;
+    const result = this.last.then(work).finally(() => this.pending--);
     this.last = result.catch(() => {});
     return result;
   }
@@ -175,7 +183,8 @@ class WatchedCommunicator implements MpiCommunicator {
     this.library = mpi.name;
     this.rank = exchange.rank;
     this.size = exchange.size;
-    process.once("exit", this.exitUnclosed);
+    process.on("uncaughtExceptionMonitor", this.failWhileWaiting);
+    process.on("exit", this.exitWhileWaiting);
   }
 
   async allReduceSum(data: Float32Array): Promise<void> {
@@ -206,7 +215,8 @@ class WatchedCommunicator implements MpiCommunicator {
     await barrier;
     await this.watch.leave();
     this.mpi.finalize();
-    process.off("exit", this.exitUnclosed);
+    process.off("uncaughtExceptionMonitor", this.failWhileWaiting);
+    process.off("exit", this.exitWhileWaiting);
   }
 
   private open(): Exchange {
@@ -214,8 +224,15 @@ class WatchedCommunicator implements MpiCommunicator {
     return this.exchange;
   }
 
-  /** A process that leaves while others expect it has failed; and it must not wait for a call that waits for them. */
-  private readonly exitUnclosed = (code: number): void => this.mpi.exitNow(code === 0 ? 1 : code);
+  /** Exiting would wait for a thread that waits inside MPI, maybe for ever. */
+  private readonly exitWhileWaiting = (code: number): void => {
+    if (this.exchange.busy) this.mpi.exitNow(code === 0 ? 1 : code);
+  };
+
+  /** Node prints such an error after the "exit" event only. */
+  private readonly failWhileWaiting = (error: unknown): void => {
+    if (this.exchange.busy) process.stderr.write(`${inspect(error)}\n`);
+  };
 }
 
 /** Views of all of `data`, each short enough for one call. */
