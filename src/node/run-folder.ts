@@ -79,7 +79,7 @@ class NodeRunStorage implements RunStorage {
   private readonly lock: LockFile;
 
   constructor(path: string, lock: LockFile) {
-    this.name = path;
+    this.name = path.replace(/(?<=.)\/+$/, ""); // as it is joined with names in messages
     this.lock = lock;
   }
 

@@ -68,7 +68,9 @@ const fileSchema = z.object({ bytes: z.int().nonnegative(), crc32c: z.string() }
 const manifestSchema = z.object({
   format: z.literal(FORMAT),
   step: z.int().nonnegative(),
-  files: z.record(z.string().regex(/^[a-z0-9][a-z0-9_-]*\.(safetensors|json)$/), fileSchema),
+  files: z
+    .record(z.string().regex(/^[a-z0-9][a-z0-9_-]*\.(safetensors|json)$/), fileSchema)
+    .refine((files) => Object.hasOwn(files, RUN), `${RUN} is missing`),
 });
 
 /** What `manifest.json` says. */
@@ -172,6 +174,9 @@ async function writeSummed(
 export async function checkSizes(storage: RunStorage, folder: string): Promise<CheckpointManifest | undefined> {
   if (!(await storage.list(folder)).includes(MANIFEST)) return undefined;
   const manifest = await readJson(storage, `${folder}/${MANIFEST}`, manifestSchema);
+  if (checkpointFolder(manifest.step) !== folder) {
+    throw new ToklipError("FILE_CORRUPT", `${folder}/${MANIFEST}: is of step ${manifest.step}`);
+  }
   for (const [name, { bytes }] of Object.entries(manifest.files)) {
     await withSource(storage, `${folder}/${name}`, async ({ byteLength }) => {
       if (byteLength === bytes) return;
@@ -198,8 +203,9 @@ export async function checkSums(storage: RunStorage, folder: string, manifest: C
 /** Reads a checkpoint. @throws FILE_CORRUPT, FILE_NOT_FOUND, FILE_READ_FAILED, OUT_OF_MEMORY */
 export async function readCheckpoint(storage: RunStorage, folder: string): Promise<CheckpointContent> {
   const { format: _, ...run } = await readJson(storage, `${folder}/${RUN}`, runSchema);
+  const manifest = await readJson(storage, `${folder}/${MANIFEST}`, manifestSchema);
   const files: Record<string, TensorMap> = {};
-  for (const fileName of await storage.list(folder)) {
+  for (const fileName of Object.keys(manifest.files)) {
     const name = TENSORS.exec(fileName)?.[1];
     if (name !== undefined) files[name] = await withSource(storage, `${folder}/${fileName}`, readTensors);
   }

@@ -4,7 +4,7 @@
  *
  * With several processes all take every step together; rank 0 alone writes.
  */
-import { ToklipError } from "../core/index.ts";
+import { messageOf, ToklipError } from "../core/index.ts";
 import type { DataPosition } from "../data/dataset.ts";
 import { BatchStream } from "./batch-stream.ts";
 import { type BestEvaluation, type ProcessState, readCheckpoint, stringify } from "./checkpoint.ts";
@@ -210,11 +210,11 @@ class TrainingLoop<Batch extends Positioned> {
     const { trainer, communicator, totalSteps: total, checkpointEvery } = this.options;
     communicator.mark({ step: this.step, ...(this.saved && { checkpoint: this.saved.path }) });
     const report = await trainer.step(batch, { step: this.step, total });
-    await this.checkFinite(`step ${this.step + 1}`, {
-      loss: report.loss,
-      ...report.parts,
-      "the gradient norm": report.gradientNorm,
-    });
+    await this.checkFinite(`step ${this.step + 1}`, [
+      ["loss", report.loss],
+      ...Object.entries(report.parts),
+      ["the gradient norm", report.gradientNorm],
+    ]);
     this.step++;
     this.position = batch.position;
     this.pace.stepped();
@@ -228,8 +228,8 @@ class TrainingLoop<Batch extends Positioned> {
     return every > 0 && (this.step % every === 0 || this.step === this.options.totalSteps);
   }
 
-  private async checkFinite(when: string, values: Readonly<Record<string, number>>): Promise<void> {
-    const bad = Object.entries(values).find(([, value]) => !Number.isFinite(value));
+  private async checkFinite(when: string, values: readonly (readonly [name: string, value: number])[]): Promise<void> {
+    const bad = values.find(([, value]) => !Number.isFinite(value));
     if (!(await anywhere(this.options.communicator, bad !== undefined))) return;
     const what = bad === undefined ? "a value of another process is no number" : `${bad[0]} is ${bad[1]}`;
     throw new ToklipError("TRAINING_DIVERGED", `training: ${when}: ${what}`);
@@ -252,10 +252,10 @@ class TrainingLoop<Batch extends Positioned> {
     const values = await trainer.evaluate(evaluationBatches());
     // Other values may be infinite by right: the PSNR of equal pictures.
     if (values.loss !== undefined) {
-      await this.checkFinite(`evaluation after step ${this.step}`, { "the evaluation's loss": values.loss });
+      await this.checkFinite(`evaluation after step ${this.step}`, [["the evaluation's loss", values.loss]]);
     }
     await this.log?.evaluation({ step: this.step, time: this.seconds, evaluation: values });
-    await this.log?.curve((problem) => this.warn(`loss-curve.png was not made: ${String(problem)}`));
+    await this.drawCurve();
     const isBest = (await communicator.broadcast(String(this.judge(values)))) === "true";
     onEvent?.({ type: "evaluation", step: this.step, values, isBest });
     return isBest;
@@ -324,7 +324,7 @@ class TrainingLoop<Batch extends Positioned> {
 
   /** Draws the curves and tells how it went. */
   async end(): Promise<TrainingSummary> {
-    await this.log?.curve((problem) => this.warn(`loss-curve.png was not made: ${String(problem)}`));
+    await this.drawCurve();
     await this.log?.sync();
     await this.options.communicator.barrier();
     return { steps: this.step, seconds: this.seconds, checkpoint: this.saved!.path, best: this.best };
@@ -332,6 +332,10 @@ class TrainingLoop<Batch extends Positioned> {
 
   async close(): Promise<void> {
     await this.log?.close();
+  }
+
+  private async drawCurve(): Promise<void> {
+    await this.log?.curve((problem) => this.warn(`loss-curve.png was not made: ${messageOf(problem)}`));
   }
 
   private get seconds(): number {

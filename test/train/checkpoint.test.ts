@@ -124,12 +124,21 @@ describe("a checkpoint", () => {
 
   it("with a manifest of anything is a checkpoint or skipped, never another exception", async () => {
     const manifests = ["[]", "null", "{}", `{"format":1,"step":6,"files":{"../../x":{"bytes":1,"crc32c":""}}}`];
-    for (const text of [...manifests, "[".repeat(100_000), `{"format":2,"step":6,"files":{}}`]) {
+    for (const text of [
+      ...manifests,
+      "[".repeat(100_000),
+      `{"format":2,"step":6,"files":{}}`,
+      `{"format":1,"step":6,"files":{}}`,
+    ]) {
       const storage = await threeSaved();
       storage.files.set("checkpoints/step-00000006/manifest.json", new TextEncoder().encode(text));
       const store = await CheckpointStore.open(storage);
       expect((await store.latest())?.step).toBe(4);
     }
+    const moved = new MemoryStorage(); // a folder that was renamed
+    const held = [...(await threeSaved()).files].filter(([path]) => path.includes("06/"));
+    for (const [path, bytes] of held) moved.files.set(path.replace("06/", "09/"), bytes);
+    expect((await CheckpointStore.open(moved)).skipped[0]!.reason).toMatch(/is of step 6/);
   });
 
   it("whose run.json is no state of a run is FILE_CORRUPT", async () => {
