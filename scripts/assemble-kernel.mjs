@@ -1,29 +1,33 @@
-// Assembles src/train/optimizer-kernel.wat into src/train/optimizer-kernel-bytes.ts, which is committed, so that neither
-// building nor using the package needs an assembler. A test assembles it anew and compares.
+// Assembles each kernel's .wat into a -bytes.ts beside it, which is committed, so that neither building nor using the
+// package needs an assembler. Tests assemble them anew and compare.
 //   node scripts/assemble-kernel.mjs
 import { readFileSync, writeFileSync } from "node:fs";
 import loadWabt from "wabt";
 
-const folder = new URL("../src/train/", import.meta.url);
-const source = readFileSync(new URL("optimizer-kernel.wat", folder), "utf8");
-const module = (await loadWabt()).parseWat("optimizer-kernel.wat", source, { simd: true });
-module.validate();
-const { buffer } = module.toBinary({});
+const KERNELS = { "train/optimizer-kernel": "KERNEL_BYTES", "image/convolve-kernel": "CONVOLVE_KERNEL_BYTES" };
 
-/** @type {string[]} */
-const lines = [];
-for (const byte of buffer) {
-  const last = lines.at(-1);
-  if (last !== undefined && `${last} ${byte},`.length <= 120) lines[lines.length - 1] = `${last} ${byte},`;
-  else lines.push(`  ${byte},`);
-}
-writeFileSync(
-  new URL("optimizer-kernel-bytes.ts", folder),
-  `// Made by scripts/assemble-kernel.mjs from optimizer-kernel.wat: do not edit.
+const wabt = await loadWabt();
+for (const [path, constant] of Object.entries(KERNELS)) {
+  const file = new URL(`../src/${path}`, import.meta.url).pathname;
+  const name = path.split("/")[1];
+  const module = wabt.parseWat(`${name}.wat`, readFileSync(`${file}.wat`, "utf8"), { simd: true });
+  module.validate();
+  const { buffer } = module.toBinary({});
+  /** @type {string[]} */
+  const lines = [];
+  for (const byte of buffer) {
+    const last = lines.at(-1);
+    if (last !== undefined && `${last} ${byte},`.length <= 120) lines[lines.length - 1] = `${last} ${byte},`;
+    else lines.push(`  ${byte},`);
+  }
+  writeFileSync(
+    `${file}-bytes.ts`,
+    `// Made by scripts/assemble-kernel.mjs from ${name}.wat: do not edit.
 
-/** The WebAssembly module of \`optimizer-kernel.wat\`. */
-export const KERNEL_BYTES: Uint8Array<ArrayBuffer> = Uint8Array.from([
+/** The WebAssembly module of \`${name}.wat\`. */
+export const ${constant}: Uint8Array<ArrayBuffer> = Uint8Array.from([
 ${lines.join("\n")}
 ]);
 `,
-);
+  );
+}

@@ -2,24 +2,33 @@
  * The two passes of a separable filter over 8-bit samples, in 32-bit fixed point. Sums stay inside 32 bits: weights
  * have 22 fraction bits, and the kernel's overshoot is less than the 2 bits left. Results are rounded and clamped.
  *
- * This is where the time of preprocessing goes, so there is one inner loop for each number of samples a pixel.
+ * This is where the time of preprocessing goes, so a SIMD module computes it where there is one, and the plain loops here
+ * have one inner loop for each number of samples a pixel. Both give the same bytes.
  */
+import { simdColumns, simdRows } from "./convolve-kernel.ts";
 import { type FilterTaps, PRECISION_BITS } from "./filter-taps.ts";
 
 const HALF = 1 << (PRECISION_BITS - 1);
 
 type Samples = Uint8Array | Uint8ClampedArray;
+/** Rows of pixels. */
+interface RowsShape {
+  readonly height: number;
+  readonly samples: number;
+}
+
 type RowFilter = (row: Samples, taps: FilterTaps<Int32Array>, out: Uint8ClampedArray) => void;
 
 /**
  * Filters along rows: `(height, inputWidth, samples)` to `(height, outputWidth, samples)`.
  * `input` holds exactly the `height` rows that are wanted.
  */
-export function convolveRowsU8(
-  input: Samples,
-  { height, samples }: { readonly height: number; readonly samples: number },
-  taps: FilterTaps<Int32Array>,
-): Uint8Array {
+export function convolveRowsU8(input: Samples, shape: RowsShape, taps: FilterTaps<Int32Array>): Uint8Array {
+  return simdRows(input, shape, taps) ?? plainRows(input, shape, taps);
+}
+
+/** As `convolveRowsU8`, without SIMD. */
+export function plainRows(input: Samples, { height, samples }: RowsShape, taps: FilterTaps<Int32Array>): Uint8Array {
   const rowFilter = ROW_FILTERS[samples]!;
   const inputRow = input.length / height;
   const outputRow = taps.start.length * samples;
@@ -33,6 +42,11 @@ export function convolveRowsU8(
 
 /** Filters along columns: rows of `rowLength` samples, `taps.start.length` rows out. */
 export function convolveColumnsU8(input: Samples, rowLength: number, taps: FilterTaps<Int32Array>): Uint8Array {
+  return simdColumns(input, rowLength, taps) ?? plainColumns(input, rowLength, taps);
+}
+
+/** As `convolveColumnsU8`, without SIMD. */
+export function plainColumns(input: Samples, rowLength: number, taps: FilterTaps<Int32Array>): Uint8Array {
   const { start, count, weights, stride } = taps;
   const output = new Uint8ClampedArray(start.length * rowLength);
   for (let y = 0; y < start.length; y++) {
