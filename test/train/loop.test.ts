@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { eventFileHeader, restartRecord } from "../../src/files/tfevents.ts";
 import { checkpointFolder, readCheckpoint } from "../../src/train/checkpoint.ts";
 import type { Communicator } from "../../src/train/communicator.ts";
 import type { TrainingEvent } from "../../src/train/loop.ts";
@@ -304,6 +305,17 @@ describe("a folder that holds a run", () => {
       storage.files.set("config.json", new TextEncoder().encode(text));
       expect(await valueOrError(() => runToy({ storage, resume: true }))).toHaveProperty("code");
     }
+  });
+
+  it("is resumed with an event file that comes after the others and takes back what they say of repeated steps", async () => {
+    const storage = new MemoryStorage();
+    await valueOrError(() => runToy({ storage, trainer: failing({ loss: Number.NaN }, 7) }));
+    await runToy({ storage, resume: true, now: () => 1_600_000_000 }); // the clock was set back
+    const names = (await storage.list("")).filter((name) => name.startsWith("events."));
+    expect(names).toEqual(["events.out.tfevents.1700000000.00000", "events.out.tfevents.1700000000.00001"]);
+    const wallTime = 1_600_000_000;
+    const beginning = Buffer.concat([eventFileHeader(wallTime), restartRecord({ wallTime, step: 7 })]);
+    expect(Buffer.from(storage.files.get(names[1]!)!.subarray(0, beginning.length))).toEqual(beginning);
   });
 
   it("with a damaged checkpoint is resumed from the one before, with a warning", async () => {
