@@ -18,7 +18,7 @@ import { type ToklipLossWeights, toklipObjective } from "./toklip-objective.ts";
 export interface TowersTrainingOptions {
   readonly backend: Backend;
   readonly model: ToklipConfig;
-  /** Where weights begin, in order of preference; what none of them has begins at random. */
+  /** Where trained weights begin, in order of preference; what none of them has begins at random. */
   readonly checkpoints: readonly Checkpoint[];
   readonly seed: number;
   readonly optimizer: {
@@ -40,7 +40,9 @@ export interface TowersTrainingOptions {
 /** The training of a TokLIP. */
 export interface ToklipTrainingOptions extends TowersTrainingOptions {
   readonly weights: ToklipLossWeights;
-  readonly teacher?: { readonly config: ToklipConfig; readonly checkpoint: Checkpoint };
+  readonly teacher?: { readonly config: ToklipConfig; readonly checkpoint: Checkpoint } | undefined;
+  /** Where the VQ and the text tower come from, in order of preference. Default `checkpoints`. */
+  readonly frozenCheckpoints?: readonly Checkpoint[];
   /** Samples that the frozen parts take at once. Default 8. */
   readonly frozenPartSize?: number;
 }
@@ -67,6 +69,7 @@ async function assemble(
   objective: ContrastiveObjective,
   trained: (name: string) => boolean,
   scalars: Readonly<Record<string, number>>,
+  frozenCheckpoints = options.checkpoints,
 ): Promise<ReadyTrainer> {
   const { checkpoints, seed, optimizer, ema, logitScaleRange, ...rest } = options;
   const { batchSize, partSize = batchSize, model } = options;
@@ -80,23 +83,23 @@ async function assemble(
     ema,
     clamps: logitScaleRange ? { logit_scale: logitScaleRange } : {},
   };
-  const frozen = weightsOf(checkpoints, model.name);
+  const frozen = weightsOf(frozenCheckpoints, model.name);
   return { trainer: await ContrastiveTrainer.create({ ...rest, objective, parameters, frozen, update }), fresh };
 }
 
 /** Trains TokLIP's token encoder. @throws CHECKPOINT_MISMATCH, CONFIG_INVALID, ARGUMENT_INVALID, OUT_OF_MEMORY */
 export async function createToklipTrainer(options: ToklipTrainingOptions): Promise<ReadyTrainer> {
-  const { backend, model, checkpoints, teacher, weights, frozenPartSize } = options;
+  const { backend, model, checkpoints, frozenCheckpoints = checkpoints, teacher, weights, frozenPartSize } = options;
   const encoders = createFrozenEncoders({
     backend,
     config: model,
-    weights: weightsOf(checkpoints, model.name),
+    weights: weightsOf(frozenCheckpoints, model.name),
     ...(teacher && {
       teacher: { config: teacher.config, weights: weightsOf([teacher.checkpoint], teacher.config.name) },
     }),
     ...(frozenPartSize !== undefined && { partSize: frozenPartSize }),
   });
-  return assemble(options, toklipObjective(model, encoders, weights), isTrainedInToklip, LOSS_SCALARS.softmax);
+  return assemble(options, toklipObjective(model, encoders, weights), isTrainedInToklip, LOSS_SCALARS.softmax, frozenCheckpoints);
 }
 
 /** Trains a pixel teacher with its text tower. @throws as `createToklipTrainer` */

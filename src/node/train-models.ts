@@ -1,0 +1,58 @@
+/** The models that a run's configuration names: configurations, checkpoints, the tokenizer. */
+import { ToklipError } from "../core/index.ts";
+import type { Checkpoint } from "../files/index.ts";
+import { parseConfig, type ToklipConfig, withModelNames } from "../models/index.ts";
+import { findConfig, findTokenizer, loadConfig } from "../pipelines/model-files.ts";
+import { TextTokenizer } from "../text/index.ts";
+import type { RunConfig, RunConfigs } from "../train/run-config.ts";
+import { nodePlatform } from "./platform.ts";
+
+/** A model's configuration: built-in by name, a JSON file by path, or the parsed JSON. @throws CONFIG_UNKNOWN, CONFIG_INVALID */
+export function openModelConfig(model: string | object): Promise<ToklipConfig> {
+  return typeof model === "string" ? loadConfig(nodePlatform, model) : Promise.resolve(parseConfig(model));
+}
+
+/** Opens checkpoints by path or by a hub name that is in the cache; a bare VQ under the names it has in a TokLIP. */
+export async function openCheckpoints(sources: readonly string[]): Promise<Checkpoint[]> {
+  const opened: Checkpoint[] = [];
+  try {
+    for (const source of sources) {
+      const path = await nodePlatform.locate(source, { download: false });
+      opened.push(withModelNames(await nodePlatform.openCheckpoint(path)));
+    }
+    return opened;
+  } catch (thrown) {
+    await closeAll(opened);
+    throw thrown;
+  }
+}
+
+/** Closes checkpoints. */
+export async function closeAll(checkpoints: readonly Checkpoint[]): Promise<void> {
+  for (const checkpoint of checkpoints) await checkpoint.close();
+}
+
+/** Where a run's frozen parts come from: what it begins with, then its teacher. */
+export function openFrozenCheckpoints(config: RunConfig): Promise<Checkpoint[]> {
+  return openCheckpoints(
+    config.kind === "toklip" && config.teacher ? [...config.init, config.teacher.checkpoint] : config.init,
+  );
+}
+
+/** The teacher of a run, with the configuration that was named, or that its file or the files beside it hold. */
+export async function openTeacher(
+  teacher: NonNullable<RunConfigs["toklip"]["teacher"]>,
+): Promise<{ readonly config: ToklipConfig; readonly checkpoint: Checkpoint }> {
+  const path = await nodePlatform.locate(teacher.checkpoint, { download: false });
+  const checkpoint = await nodePlatform.openCheckpoint(path);
+  const { model } = teacher;
+  const config = await findConfig(nodePlatform, path, checkpoint, model ?? undefined);
+  return { config, checkpoint };
+}
+
+/** The tokenizer of a text tower. @throws FILE_NOT_FOUND, TOKENIZER_INVALID, TOKENIZER_MISMATCH */
+export async function openTokenizer(path: string, config: ToklipConfig): Promise<TextTokenizer> {
+  const json = await findTokenizer(nodePlatform, "", config, { tokenizer: path });
+  if (json === undefined) throw new ToklipError("FILE_NOT_FOUND", `tokenizer: there is no file ${path}`);
+  return TextTokenizer.fromJson(json, { vocabSize: config.text.vocabSize });
+}

@@ -1,0 +1,174 @@
+/** From a run's configuration to its trainer: one row a kind. */
+import { ToklipError } from "../core/index.ts";
+import type { Checkpoint } from "../files/index.ts";
+import { PREFIXES, type ToklipConfig, vqOf } from "../models/index.ts";
+import type { Backend } from "../runtime/index.ts";
+import type { TextTokenizer } from "../text/index.ts";
+import type { Communicator } from "../train/communicator.ts";
+import type { ImageTextBatch } from "../train/image-text-batch.ts";
+import type { RunConfig, RunConfigs, TrainingKind } from "../train/run-config.ts";
+import { createSchedule, type ScheduleName } from "../train/schedule.ts";
+import { createTeacherTrainer, createToklipTrainer } from "../train/towers-trainer.ts";
+import type { Trainer } from "../train/trainer.ts";
+import { createVqTrainer } from "../train/vq-assembly.ts";
+import type { VqLossOptions } from "../train/vq-objective.ts";
+import { closeAll, openCheckpoints, openTeacher, openTokenizer } from "./train-models.ts";
+
+/** What every trainer is built with. */
+export interface TrainerContext<K extends TrainingKind = TrainingKind> {
+  readonly config: RunConfigs[K];
+  readonly model: ToklipConfig;
+  readonly backend: Backend;
+  readonly communicator: Communicator;
+}
+
+/** A trainer with what its batches need. */
+export interface OpenTrainer {
+  readonly trainer: Trainer<ImageTextBatch>;
+  /** Names of parameters that begin at random. */
+  readonly fresh: readonly string[];
+  /** Closes the checkpoints that it reads. The trainer is disposed first. */
+  close(): Promise<void>;
+}
+
+/** Samples of one process in one step. @throws CONFIG_INVALID when the processes do not divide the batch */
+export function localBatchSize({ batch_size }: RunConfig, { size }: Communicator): number {
+  if (batch_size % size === 0) return batch_size / size;
+  throw new ToklipError("CONFIG_INVALID", `batch_size ${batch_size} cannot be shared by ${size} processes`);
+}
+
+/** The schedule of a run's learning rate. */
+export function scheduleOf({ optimizer }: RunConfig) {
+  const { learning_rate, schedule, warmup, final_fraction } = optimizer;
+  return createSchedule(schedule as ScheduleName, {
+    learningRate: learning_rate,
+    warmup,
+    finalFraction: final_fraction,
+  });
+}
+
+function commonOptions({ config, model, backend, communicator }: TrainerContext) {
+  const { optimizer, ema, part_size, recompute, seed } = config;
+  return {
+    backend,
+    model,
+    seed,
+    recompute,
+    communicator,
+    schedule: scheduleOf(config),
+    batchSize: localBatchSize(config, communicator),
+    ...(part_size !== null && { partSize: Math.min(part_size, localBatchSize(config, communicator)) }),
+    ema: ema ?? undefined,
+    optimizer: {
+      betas: optimizer.betas,
+      eps: optimizer.eps,
+      weightDecay: optimizer.weight_decay,
+      clipNorm: optimizer.clip_norm ?? undefined,
+    },
+  };
+}
+
+/** The tokenizer of a kind that reads texts. */
+export async function tokenizerOf(config: RunConfig, model: ToklipConfig): Promise<TextTokenizer | undefined> {
+  return config.kind === "vq" ? undefined : openTokenizer(config.tokenizer, model);
+}
+
+/** What the VQ's loss is made of, without the perceptual network's weights. */
+export function vqLossOf({ loss }: RunConfigs["vq"]): VqLossOptions {
+  const { discriminator } = loss;
+  return {
+    reconstruction: loss.reconstruction,
+    reconstructionWeight: loss.reconstruction_weight,
+    perceptualWeight: loss.perceptual?.weight ?? 0,
+    beta: loss.beta,
+    entropyRatio: loss.entropy_ratio,
+    entropyTemperature: loss.entropy_temperature,
+    ...(discriminator && {
+      discriminator: {
+        ndf: discriminator.ndf,
+        numLayers: discriminator.layers,
+        loss: discriminator.loss,
+        weight: discriminator.weight,
+        start: discriminator.start,
+        adaptive: discriminator.adaptive,
+      },
+    }),
+  };
+}
+
+type Builder<K extends TrainingKind> = (
+  context: TrainerContext<K>,
+  init: readonly Checkpoint[],
+) => Promise<OpenTrainer>;
+
+const BUILDERS: { readonly [K in TrainingKind]: Builder<K> } = {
+  toklip: async (context, init) => {
+    const { config } = context;
+    const teacher = config.teacher ? await openTeacher(config.teacher) : undefined;
+    const taught = teacher ? [teacher.checkpoint] : [];
+    const built = await createToklipTrainer({
+      ...commonOptions(context),
+      checkpoints: config.teacher?.initialize ? [...init, ...taught] : init,
+      frozenCheckpoints: [...init, ...taught],
+      teacher,
+      weights: {
+        contrastive: config.loss.contrastive,
+        distillation: config.loss.distillation,
+        tokenDistillation: config.loss.token_distillation,
+      },
+      logitScaleRange: config.logit_scale_range,
+    });
+    return { ...built, close: () => closeAll(taught) };
+  },
+  teacher: async (context, init) => {
+    const { config } = context;
+    const built = await createTeacherTrainer({
+      ...commonOptions(context),
+      checkpoints: init,
+      loss: config.loss.type,
+      logitScaleRange: config.logit_scale_range,
+    });
+    return { ...built, close: async () => {} };
+  },
+  vq: async (context, init) => {
+    const { config, model } = context;
+    const { perceptual } = config.loss;
+    const network = perceptual?.lpips ? await openCheckpoints([perceptual.lpips]) : [];
+    const { model: _, ...common } = commonOptions(context);
+    const built = await createVqTrainer({
+      ...common,
+      config: vqOf(model),
+      imageSize: model.trunk.imageSize,
+      loss: vqLossOf(config),
+      checkpoints: init.map(bareVq),
+      perceptualWeights: network[0],
+      codebook: { patience: config.codebook.patience, reviveEvery: config.codebook.revive_every },
+    });
+    return { ...built, close: () => closeAll(network) };
+  },
+};
+
+/** A checkpoint with the VQ's tensors under LlamaGen's own names. */
+function bareVq(checkpoint: Checkpoint): Checkpoint {
+  const prefix = `${PREFIXES.vq}.`;
+  const own = [...checkpoint.tensors].filter(([name]) => name.startsWith(prefix));
+  const tensors = new Map(own.map(([name, entry]) => [name.slice(prefix.length), entry]));
+  return { ...checkpoint, tensors, close: () => checkpoint.close() };
+}
+
+/** Builds the trainer of a run. @throws CHECKPOINT_MISMATCH, CONFIG_INVALID, FILE_NOT_FOUND, OUT_OF_MEMORY */
+export async function openTrainer(context: TrainerContext): Promise<OpenTrainer> {
+  const init = await openCheckpoints(context.config.init);
+  try {
+    const build = BUILDERS[context.config.kind] as Builder<TrainingKind>;
+    const opened = await build(context, init);
+    const close = async () => {
+      await opened.close();
+      await closeAll(init);
+    };
+    return { ...opened, close };
+  } catch (thrown) {
+    await closeAll(init);
+    throw thrown;
+  }
+}
