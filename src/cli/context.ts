@@ -6,6 +6,9 @@ import type { LongCallOptions } from "../core/index.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
 import type { Image } from "../image/image.ts";
 import type { ToklipConfig } from "../models/config.ts";
+import type { TrainOptions, TrainResult } from "../node/train.ts";
+import type { EstimateRunOptions, RunEstimate } from "../node/train-estimate.ts";
+import type { ExportRunOptions } from "../node/train-export.ts";
 import type { LoadOptions, TokLIPModel } from "../pipelines/model.ts";
 import type { Output } from "./output.ts";
 
@@ -56,6 +59,9 @@ export interface Engine {
   exportOnnx(request: ExportRequest): Promise<{ readonly files: readonly string[] }>;
   initCheckpoint(request: InitRequest): Promise<{ readonly parameters: number; readonly bytes: number }>;
   encodePng(image: Image): Promise<Uint8Array>;
+  train(options: TrainOptions): Promise<TrainResult>;
+  estimateTraining(options: EstimateRunOptions): Promise<RunEstimate>;
+  exportRun(options: ExportRunOptions): Promise<{ readonly out: string; readonly step: number }>;
 }
 
 /** What `toklip` was started with. */

@@ -45,4 +45,16 @@ export const nodeEngine: Engine = {
     const { encodePng } = await import("../node/image.ts");
     return encodePng(image);
   },
+  async train(options) {
+    const { train } = await import("../node/train.ts");
+    return train(options);
+  },
+  async estimateTraining(options) {
+    const { estimateRun } = await import("../node/train-estimate.ts");
+    return estimateRun(options);
+  },
+  async exportRun(options) {
+    const { exportRun } = await import("../node/train-export.ts");
+    return exportRun(options);
+  },
 };

@@ -26,6 +26,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   info: { summary: "show what a checkpoint holds", load: () => import("./info.ts") },
   convert: { summary: "write a checkpoint as .safetensors", load: () => import("./convert.ts") },
   export: { summary: "write a model as ONNX files", load: () => import("./export.ts") },
+  train: { summary: "train a TokLIP, its teacher or its VQ", load: () => import("./train.ts") },
   init: { summary: "make a checkpoint of random weights", load: () => import("./init.ts") },
   download: { summary: "fetch a model from the hub into the cache", load: () => import("./download.ts") },
 };

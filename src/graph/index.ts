@@ -5,6 +5,7 @@ export * from "./functions.ts";
 export * from "./gradient.ts";
 export * from "./graph.ts";
 export * from "./interpreter.ts";
+export * from "./memory.ts";
 export * from "./op.ts";
 export * from "./op-table.ts";
 export { onnxDtype } from "./ops/elementwise.ts";

@@ -121,7 +121,11 @@ async function trainIn(storage: Parameters<typeof openRunFolder>[0]["storage"], 
     });
     const opened = await openTrainer({ config, model, backend, communicator });
     try {
-      return await runTraining<ImageTextBatch & Positioned>({ ...loopOptions(prepared, batches), trainer: opened.trainer, folder });
+      return await runTraining<ImageTextBatch & Positioned>({
+        ...loopOptions(prepared, batches),
+        trainer: opened.trainer,
+        folder,
+      });
     } finally {
       await opened.trainer.dispose();
       await opened.close();
@@ -156,7 +160,7 @@ function loopOptions(
     communicator,
     signal,
     now: () => Date.now() / 1000,
-    onEvent,
+    ...(communicator.rank === 0 && { onEvent }),
   };
 }
 
