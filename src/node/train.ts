@@ -8,7 +8,7 @@ import type { Communicator } from "../train/communicator.ts";
 import type { ImageTextBatch } from "../train/image-text-batch.ts";
 import { type Positioned, runTraining, type TrainingEvent, type TrainingSummary } from "../train/loop.ts";
 import { withOverrides } from "../train/overrides.ts";
-import { MAY_DIFFER, parseRunConfig, type RunConfig, type TrainingKind } from "../train/run-config.ts";
+import { mayDiffer, parseRunConfig, type RunConfig, type TrainingKind } from "../train/run-config.ts";
 import { openRunFolder } from "../train/run-folder.ts";
 import { smokeConfig } from "../train/smoke.ts";
 import { createDecodePool } from "./decode-pool.ts";
@@ -97,7 +97,7 @@ async function trainIn(storage: Parameters<typeof openRunFolder>[0]["storage"], 
   const folder = await openRunFolder({
     storage,
     config: config as unknown as JsonValue,
-    mayDiffer: MAY_DIFFER,
+    mayDiffer: mayDiffer(config),
     resume,
     communicator,
   });

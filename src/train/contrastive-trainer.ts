@@ -115,7 +115,7 @@ export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
     }
     const parts = Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / samples]));
     const loss = Object.values(parts).reduce((sum, part) => sum + part, 0);
-    return { loss, ...parts, ...recallOf(seen), samples };
+    return { loss, ...parts, ...recallOf(seen) };
   }
 
   state(): TrainerState {

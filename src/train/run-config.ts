@@ -230,8 +230,7 @@ export type DataSourceConfig = z.infer<typeof dataSource>;
 /** The data of a run. */
 export type DataConfig = z.infer<typeof data>;
 
-/** Keys that a resumed run may have otherwise: they change how long it goes on and what is said of it, not its steps. */
-export const MAY_DIFFER: readonly string[] = [
+const MAY_DIFFER: readonly string[] = [
   "log_every",
   "eval_every",
   "eval_batches",
@@ -245,6 +244,14 @@ export const MAY_DIFFER: readonly string[] = [
   "data.prefetch",
   "data.bad_limit",
 ];
+
+/**
+ * Keys that a resumed run may have otherwise: they change what is said of it and how quickly, not its steps. Its length
+ * is among them where the learning rate does not depend on it.
+ */
+export function mayDiffer({ optimizer: { schedule } }: RunConfig): readonly string[] {
+  return schedule === "constant" ? [...MAY_DIFFER, "steps", "epochs"] : MAY_DIFFER;
+}
 
 /**
  * Checks a configuration and fills in every default.

@@ -99,7 +99,13 @@ export async function createToklipTrainer(options: ToklipTrainingOptions): Promi
     }),
     ...(frozenPartSize !== undefined && { partSize: frozenPartSize }),
   });
-  return assemble(options, toklipObjective(model, encoders, weights), isTrainedInToklip, LOSS_SCALARS.softmax, frozenCheckpoints);
+  return assemble(
+    options,
+    toklipObjective(model, encoders, weights),
+    isTrainedInToklip,
+    LOSS_SCALARS.softmax,
+    frozenCheckpoints,
+  );
 }
 
 /** Trains a pixel teacher with its text tower. @throws as `createToklipTrainer` */

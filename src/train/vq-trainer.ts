@@ -158,7 +158,7 @@ export class VqTrainer implements Trainer<PixelBatch> {
       samples += count;
     }
     const means = Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / samples]));
-    return { ...means, codebook_usage: codes.size / this.options.config.codebookSize, samples };
+    return { ...means, codebook_usage: codes.size / this.options.config.codebookSize };
   }
 
   /** The first pictures of a batch, each beside its reconstruction. */
