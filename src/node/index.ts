@@ -32,3 +32,4 @@ export { exportOnnx } from "./export.ts";
 export { resolveHubFile } from "./hub.ts";
 export { decodeImage, encodePng } from "./image.ts";
 export { initCheckpoint } from "./init.ts";
+export { createOrtBackend, type OrtBackendOptions } from "./ort-backend.ts";
