@@ -106,8 +106,7 @@ export async function runTraining<Batch extends Positioned>(options: TrainingOpt
   const onAbort = (): void => options.onEvent?.({ type: "stopping" });
   options.signal?.addEventListener("abort", onAbort, { once: true });
   try {
-    await loop.begin();
-    await loop.train();
+    await loop.train(await loop.begin());
     return await loop.end();
   } finally {
     options.signal?.removeEventListener("abort", onAbort);
@@ -152,11 +151,13 @@ class TrainingLoop<Batch extends Positioned> {
     this.pace = new Pace(options.now, options.imagesPerStep);
   }
 
-  /** Goes to where the run stands. */
-  async begin(): Promise<void> {
-    const { folder, communicator, pictures, now, totalSteps, keepLast } = this.options;
+  /** Goes to where the run stands. @returns the batches from there on */
+  async begin(): Promise<AsyncIterable<Batch>> {
+    const { folder, batches, communicator, pictures, now, totalSteps, keepLast } = this.options;
     for (const { path, reason } of folder.skipped) this.warn(`${path} was skipped: ${reason}`);
     if (folder.resumeFrom !== undefined) await this.restore(folder.resumeFrom.folder);
+    const source = batches(this.position); // asked for before anything is written: it may refuse
+    await folder.begin?.();
     if (communicator.rank === 0) {
       this.log = await MetricsLog.open({ storage: folder.storage, pictures, step: this.step, now });
     }
@@ -164,6 +165,7 @@ class TrainingLoop<Batch extends Positioned> {
     await folder.checkpoints?.prune(keepLast, this.best); // a killed run may not have come to it
     const resumedFrom = this.saved && { resumedFrom: this.saved.path };
     this.options.onEvent?.({ type: "started", step: this.step, totalSteps, ...resumedFrom });
+    return source;
   }
 
   private async restore(folder: string): Promise<void> {
@@ -187,10 +189,10 @@ class TrainingLoop<Batch extends Positioned> {
   }
 
   /** Takes all steps. */
-  async train(): Promise<void> {
-    const { batches, signal, totalSteps, communicator } = this.options;
+  async train(batches: AsyncIterable<Batch>): Promise<void> {
+    const { signal, totalSteps, communicator } = this.options;
     if (this.step >= totalSteps) return;
-    const stream = new BatchStream(batches(this.position), signal);
+    const stream = new BatchStream(batches, signal);
     try {
       while (this.step < totalSteps) {
         this.pace.ask();
@@ -211,8 +213,8 @@ class TrainingLoop<Batch extends Positioned> {
     communicator.mark({ step: this.step, ...(this.saved && { checkpoint: this.saved.path }) });
     const report = await trainer.step(batch, { step: this.step, total });
     await this.checkFinite(`step ${this.step + 1}`, [
+      ...Object.entries(report.parts), // before their sum: what went wrong is one of them
       ["loss", report.loss],
-      ...Object.entries(report.parts),
       ["the gradient norm", report.gradientNorm],
     ]);
     this.step++;

@@ -43,13 +43,15 @@ export interface RunFolder {
   readonly skipped: readonly SkippedCheckpoint[];
   /** Rank 0 only: others read. */
   readonly checkpoints?: CheckpointStore;
+  /** Rank 0 only: writes the configuration. Until then the folder holds no run, so that a mistake can be corrected. */
+  readonly begin?: () => Promise<void>;
 }
 
 /** What rank 0 tells the others. */
 type Opening = { readonly place?: CheckpointPlace } | { readonly code: ErrorCode; readonly message: string };
 
 /**
- * Makes a folder ready: rank 0 checks and writes, all processes get the same answer. Quick beside loading a model, so
+ * Makes a folder ready: rank 0 checks and tidies up, all processes get the same answer. Quick beside loading a model, so
  * that mistakes are told first.
  * @throws FILE_EXISTS where a run would be overwritten; RESUME_MISMATCH naming the keys that differ; FILE_CORRUPT where
  *   no checkpoint can be used; FILE_WRITE_FAILED, FILE_READ_FAILED
@@ -65,7 +67,9 @@ export async function openRunFolder(options: RunFolderOptions): Promise<RunFolde
   try {
     const { checkpoints, place } = await prepare(options);
     await communicator.broadcast(JSON.stringify({ place } satisfies { place: CheckpointPlace | undefined }));
-    return { storage, configHash, skipped: checkpoints.skipped, checkpoints, ...(place && { resumeFrom: place }) };
+    const begin = () => writeWhole(storage, CONFIG, `${JSON.stringify(config, undefined, 2)}\n`);
+    const { skipped } = checkpoints;
+    return { storage, configHash, skipped, checkpoints, begin, ...(place && { resumeFrom: place }) };
   } catch (thrown) {
     const code = thrown instanceof ToklipError ? thrown.code : "INTERNAL";
     await communicator.broadcast(JSON.stringify({ code, message: messageOf(thrown) } satisfies Opening));
@@ -81,7 +85,6 @@ async function prepare({ storage, config, mayDiffer, resume = false }: RunFolder
   if (hasConfig) await compareConfigs(storage, config, mayDiffer);
   const place = await checkpoints.latest();
   await checkpoints.clean();
-  await writeWhole(storage, CONFIG, `${JSON.stringify(config, undefined, 2)}\n`);
   return { checkpoints, place };
 }
 

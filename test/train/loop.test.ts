@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { ToklipError } from "../../src/core/index.ts";
 import { eventFileHeader, restartRecord } from "../../src/files/tfevents.ts";
 import { checkpointFolder, readCheckpoint } from "../../src/train/checkpoint.ts";
 import type { Communicator } from "../../src/train/communicator.ts";
@@ -121,6 +122,7 @@ describe("a run", () => {
 
   it.each([
     ["loss", { loss: Number.NaN }, "loss is NaN"],
+    ["part and so the loss", { loss: Number.NaN, parts: { near: 1, far: Number.NaN } }, "far is NaN"],
     ["part", { parts: { near: 1, far: Number.POSITIVE_INFINITY } }, "far is Infinity"],
     ["gradient norm", { gradientNorm: Number.NaN }, "the gradient norm is NaN"],
   ])("stops at a %s that is no number, with nothing of that step saved", async (_, change, message) => {
@@ -259,6 +261,16 @@ describe("an interrupted run", () => {
       expect(String(error)).toContain("after step 5 of 20; saved in run/checkpoints/step-00000005");
     }
   });
+});
+
+it("leaves a folder empty where the data refuses to be read, so that the mistake can be corrected", async () => {
+  const storage = new MemoryStorage();
+  const batches = (): never => {
+    throw new ToklipError("ARGUMENT_INVALID", "too few");
+  };
+  expect(await valueOrError(() => runToy({ storage, batches }))).toMatchObject({ code: "ARGUMENT_INVALID" });
+  expect([...storage.files.keys()]).toEqual([]);
+  await runToy({ storage, config: { name: "corrected" } });
 });
 
 describe("a folder that holds a run", () => {
