@@ -112,7 +112,6 @@ export async function openRunBatches(sources: BatchSources): Promise<RunBatches>
     imageSize,
     decode,
     text,
-    signal,
     prefetch: data.prefetch,
     templates: data.templates,
   };
@@ -124,6 +123,7 @@ export async function openRunBatches(sources: BatchSources): Promise<RunBatches>
     train: (from) =>
       loadBatches(dataset, {
         ...shared,
+        signal,
         from,
         rank,
         size,
@@ -134,7 +134,7 @@ export async function openRunBatches(sources: BatchSources): Promise<RunBatches>
         onBad,
       }),
     evaluation:
-      held &&
+      held && // without the signal: an interrupted run saves after the evaluation under way
       (() =>
         firstOf(
           loadBatches(held, {
