@@ -40,9 +40,18 @@ const MODELS: Record<TrainingKind, (model: Json) => Json> = {
   },
 };
 
+/** What comes late in a run of its kind comes early. */
+const SETTINGS: Partial<Record<TrainingKind, (config: Json) => Json>> = {
+  vq: ({ loss }) => {
+    const { discriminator, ...terms } = (loss ?? {}) as Json;
+    const early = discriminator && { discriminator: { ...(discriminator as Json), start: 2 } };
+    return { codebook: { patience: 2, revive_every: 2 }, ...(loss !== undefined && { loss: { ...terms, ...early } }) };
+  },
+};
+
 /** The smoke size of a run: its configuration with small numbers, and with a shallow model given as JSON. */
 export function smokeConfig(kind: TrainingKind, config: unknown, model: Readonly<Json>): unknown {
   const augmented = typeof config === "object" && config !== null ? (config as Json) : {};
   const optimizer = { ...(augmented.optimizer as Json | undefined), warmup: 1 };
-  return { ...augmented, ...RUN, optimizer, model: MODELS[kind](model) };
+  return { ...augmented, ...RUN, ...SETTINGS[kind]?.(augmented), optimizer, model: MODELS[kind](model) };
 }
