@@ -171,6 +171,26 @@ export const maxPool2x2 = (x: Tensor): Tensor => one("maxPool2x2", [x], {});
 /** dy (B, C, H/2, W/2) at the largest element of each 2x2 window of x (B, C, H, W), the first on ties; 0 elsewhere. */
 export const maxPool2x2Gradient = (x: Tensor, dy: Tensor): Tensor => one("maxPool2x2Gradient", [x, dy], {});
 
+/** How a pooling window moves over its input. */
+export interface Pool2dOptions {
+  readonly kernel: readonly [number, number];
+  readonly stride?: readonly [number, number];
+  /** Rows and columns at the top, left, bottom, right that never count. */
+  readonly pads?: readonly [number, number, number, number];
+  readonly dilations?: readonly [number, number];
+}
+
+function poolAttrs({ kernel, stride = [1, 1], pads = [0, 0, 0, 0], dilations = [1, 1] }: Pool2dOptions) {
+  return { kernel, strides: stride, pads, dilations };
+}
+
+/** The largest element of each window of (B, C, H, W); windows may overlap. */
+export const maxPool2d = (x: Tensor, options: Pool2dOptions): Tensor => one("maxPool2d", [x], poolAttrs(options));
+/** dy at the largest element of each window of x, the first on ties, summed where windows share one; 0 elsewhere. */
+export function maxPool2dGradient(x: Tensor, dy: Tensor, options: Pool2dOptions): Tensor {
+  return one("maxPool2dGradient", [x, dy], poolAttrs(options));
+}
+
 /** The sum over some axes, which stay with size 1. */
 export const reduceSum = (x: Tensor, axes: readonly number[]): Tensor => one("reduceSum", [x], { axes });
 /** The mean over some axes, which stay with size 1. */

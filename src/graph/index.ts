@@ -10,6 +10,7 @@ export * from "./op.ts";
 export * from "./op-table.ts";
 export { onnxDtype } from "./ops/elementwise.ts";
 export type { Conv2dAttrs, ConvTranspose2dAttrs } from "./ops/linear.ts";
+export type { MaxPool2dAttrs } from "./ops/window-pooling.ts";
 export * from "./rewriter.ts";
 export * from "./simplifier.ts";
 export * from "./verifier.ts";

@@ -8,6 +8,7 @@ import { poolingOps } from "./ops/pooling.ts";
 import { quantizedOps } from "./ops/quantized.ts";
 import { reductionOps } from "./ops/reduction.ts";
 import { shapingOps } from "./ops/shaping.ts";
+import { windowPoolingOps } from "./ops/window-pooling.ts";
 
 /** Every op by name. */
 export const OPS = {
@@ -19,6 +20,7 @@ export const OPS = {
   ...quantizedOps,
   ...markOps,
   ...poolingOps,
+  ...windowPoolingOps,
 };
 
 /** The name of an op. */

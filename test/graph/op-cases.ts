@@ -26,6 +26,14 @@ const binary =
     const right = [["B", n, m], [n, 1], [m], [], [1, n, m]][r.integer(5)]!;
     return { shapes: [["B", n, m], right], operands: [{ dtype: "f32" }, { dtype: "f32", low: 0.5 }], build };
   };
+/** A pooling window, its movement, and a picture that it fits. */
+function poolCase(r: Random) {
+  const kernel: [number, number] = [size(r, 1, 3), size(r, 1, 3)];
+  const stride: [number, number] = [size(r, 1, 3), size(r, 1, 3)];
+  const dilations: [number, number] = [size(r, 1, 2), size(r, 1, 2)];
+  const pads = [0, 1, 0, 1].map((i) => r.integer(Math.min(2, kernel[i]!))) as [number, number, number, number];
+  return { size: [size(r, 5, 8), size(r, 5, 8)], options: { kernel, stride, pads, dilations } };
+}
 const quantized = { dtype: "u8", low: 0, high: 256 } as const;
 
 /** A random case of each op. */
@@ -181,6 +189,27 @@ export const CASES: Record<g.OpName, (random: Random) => Case> = {
         ["B", n, h >> 1, w >> 1],
       ],
       build: g.maxPool2x2Gradient,
+      differentiable: [],
+    };
+  },
+  maxPool2d: (r) => {
+    const { size: sides, options } = poolCase(r);
+    return { shapes: [["B", size(r), ...sides]], build: (x) => g.maxPool2d(x, options) };
+  },
+  maxPool2dGradient: (r) => {
+    const { size: sides, options } = poolCase(r);
+    const { kernel, stride, pads, dilations } = options;
+    const pooled = sides.map((side, i) => {
+      const reach = (kernel[i]! - 1) * dilations[i]! + 1;
+      return Math.floor((side + pads[i]! + pads[i + 2]! - reach) / stride[i]!) + 1;
+    });
+    const n = size(r);
+    return {
+      shapes: [
+        ["B", n, ...sides],
+        ["B", n, ...pooled],
+      ],
+      build: (x, dy) => g.maxPool2dGradient(x, dy, options),
       differentiable: [],
     };
   },
