@@ -2,6 +2,12 @@
 import type { DType, NDArray } from "../core/index.ts";
 import type { AttributeValue, Shape } from "../graph/index.ts";
 
+/** What an attribute of a node may hold: more than lowering makes, because files that are read have it. */
+export type OnnxAttribute =
+  | AttributeValue
+  | { readonly floats: readonly number[] }
+  | { readonly tensor: OnnxInitializer };
+
 /** One operator call. */
 export interface OnnxNode {
   readonly name: string;
@@ -10,7 +16,7 @@ export interface OnnxNode {
   readonly domain: string;
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
-  readonly attributes: Readonly<Record<string, AttributeValue>>;
+  readonly attributes: Readonly<Record<string, OnnxAttribute>>;
 }
 
 /** The bytes of a weight in a file beside the model. */
@@ -44,6 +50,8 @@ export interface OnnxModel {
   readonly outputs: readonly OnnxValue[];
   /** Free text about the model: name and value. */
   readonly metadata: Readonly<Record<string, string>>;
+  /** The version of each operator set by domain, "" for the standard one; what lowering makes, where it is absent. */
+  readonly opsets?: Readonly<Record<string, number>>;
 }
 
 /** Where the elements of a parameter come from when a graph becomes an ONNX model. */

@@ -1,22 +1,19 @@
 /**
- * OnnxModel -> bytes of an ONNX file (onnx.proto: IR version 9, opset 20, com.microsoft 1).
+ * OnnxModel -> bytes of an ONNX file (onnx.proto: IR version 9; opset 20 and com.microsoft 1 unless the model says).
  * Field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto; the wire encoding is
- * @bufbuild/protobuf's. Reading ONNX is not here.
+ * @bufbuild/protobuf's. Reading ONNX is in reader.ts.
  */
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { type DType, ToklipError } from "../core/index.ts";
-import { type AttributeValue, isStatic, onnxDtype, type Shape } from "../graph/index.ts";
-import type { OnnxInitializer, OnnxModel, OnnxNode, OnnxValue } from "./model.ts";
+import { isStatic, onnxDtype, type Shape } from "../graph/index.ts";
+import type { OnnxAttribute, OnnxInitializer, OnnxModel, OnnxNode, OnnxValue } from "./model.ts";
 
 const IR_VERSION = 9;
-const OPSETS: readonly (readonly [domain: string, version: number])[] = [
-  ["", 20],
-  ["com.microsoft", 1],
-];
+const OPSETS: Readonly<Record<string, number>> = { "": 20, "com.microsoft": 1 };
 /** A protobuf message holds less than 2 GiB; weights beyond that belong in external files. */
 const LARGEST_MESSAGE = 2 ** 31 - 1;
 
-const ATTRIBUTE_TYPES = { float: 1, int: 2, string: 3, ints: 7 };
+const ATTRIBUTE_TYPES = { float: 1, int: 2, string: 3, tensor: 4, floats: 6, ints: 7 };
 
 type Body = (writer: BinaryWriter) => void;
 
@@ -34,7 +31,7 @@ function integer(writer: BinaryWriter, field: number, value: number): void {
   writer.tag(field, WireType.Varint).int64(value);
 }
 
-function attribute(writer: BinaryWriter, name: string, value: AttributeValue): void {
+function attribute(writer: BinaryWriter, name: string, value: OnnxAttribute): void {
   text(writer, 1, name);
   if (typeof value === "number") {
     integer(writer, 3, value);
@@ -45,6 +42,12 @@ function attribute(writer: BinaryWriter, name: string, value: AttributeValue): v
   } else if ("float" in value) {
     writer.tag(2, WireType.Bit32).float(value.float);
     integer(writer, 20, ATTRIBUTE_TYPES.float);
+  } else if ("floats" in value) {
+    for (const item of value.floats) writer.tag(7, WireType.Bit32).float(item);
+    integer(writer, 20, ATTRIBUTE_TYPES.floats);
+  } else if ("tensor" in value) {
+    message(writer, 5, (w) => initializer(w, value.tensor));
+    integer(writer, 20, ATTRIBUTE_TYPES.tensor);
   } else {
     for (const item of value) integer(writer, 8, item);
     integer(writer, 20, ATTRIBUTE_TYPES.ints);
@@ -117,7 +120,7 @@ export function writeOnnx(model: OnnxModel): Uint8Array {
     for (const item of model.inputs) message(graph, 11, (w) => value(w, item));
     for (const item of model.outputs) message(graph, 12, (w) => value(w, item));
   });
-  for (const [domain, version] of OPSETS) {
+  for (const [domain, version] of Object.entries(model.opsets ?? OPSETS)) {
     message(writer, 8, (w) => {
       text(w, 1, domain);
       integer(w, 2, version);
