@@ -1,14 +1,17 @@
 /** What a run will need on this machine: the estimate, and the speed that it is made with. */
 import { ndarray } from "../core/index.ts";
 import { Graph, gemm } from "../graph/index.ts";
+import type { ToklipConfig } from "../models/index.ts";
 import type { Backend } from "../runtime/index.ts";
 import { estimateTraining, type TrainingEstimate } from "../train/estimate.ts";
+import { checkInit } from "../train/initial-weights.ts";
 import type { RunConfig } from "../train/run-config.ts";
+import { checkGivenParts } from "../train/towers-trainer.ts";
 import { createOrtBackend } from "./ort-backend.ts";
 import { resolveRunConfig, type TrainOptions, totalSteps } from "./train.ts";
 import { openDataSource } from "./train-data.ts";
-import { openTeacher } from "./train-models.ts";
-import { vqLossOf } from "./train-trainers.ts";
+import { closeAll, openCheckpoints, openTeacher } from "./train-models.ts";
+import { givenParts, tokenizerOf, vqLossOf } from "./train-trainers.ts";
 
 /** The run to estimate. */
 export type EstimateRunOptions = Pick<TrainOptions, "kind" | "config" | "name" | "overrides" | "smoke" | "signal">;
@@ -44,6 +47,22 @@ async function measureMatmul(backend: Backend): Promise<number> {
   return (2 * ROWS * WIDTH * WIDTH) / (best / 1000);
 }
 
+/** Looks at the headers of a run's checkpoints. @returns the configuration of its teacher */
+async function checkCheckpoints(config: RunConfig, model: ToklipConfig): Promise<ToklipConfig | undefined> {
+  const opened = await openCheckpoints(config.init);
+  try {
+    checkInit(opened, model);
+    if (config.kind !== "toklip") return undefined;
+    const init = [...opened];
+    const teacher = config.teacher ? await openTeacher(config.teacher) : undefined;
+    if (teacher) opened.push(teacher.checkpoint);
+    checkGivenParts(givenParts(config, model, init, teacher));
+    return teacher?.config;
+  } finally {
+    await closeAll(opened);
+  }
+}
+
 /**
  * Checks a run's configuration, its data and its models, and estimates what it needs; nothing is trained or written.
  * @throws as `train`
@@ -51,15 +70,15 @@ async function measureMatmul(backend: Backend): Promise<number> {
 export async function estimateRun(options: EstimateRunOptions): Promise<RunEstimate> {
   const { config, model } = await resolveRunConfig(options);
   const { size } = await openDataSource(config.data.train, options.signal);
-  const taught = config.kind === "toklip" && config.teacher ? await openTeacher(config.teacher) : undefined;
-  await taught?.checkpoint.close();
+  await tokenizerOf(config, model);
+  const taught = await checkCheckpoints(config, model);
   const backend = createOrtBackend(config.threads === null ? {} : { threads: config.threads });
   try {
     const matmulFlops = await measureMatmul(backend);
     const estimate = estimateTraining({
       config,
       model,
-      teacher: taught?.config,
+      teacher: taught,
       ...(config.kind === "vq" && { vqLoss: vqLossOf(config) }),
       batchSize: config.batch_size,
       matmulFlops,

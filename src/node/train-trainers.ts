@@ -6,9 +6,10 @@ import type { Backend } from "../runtime/index.ts";
 import type { TextTokenizer } from "../text/index.ts";
 import type { Communicator } from "../train/communicator.ts";
 import type { ImageTextBatch } from "../train/image-text-batch.ts";
+import { checkInit } from "../train/initial-weights.ts";
 import type { RunConfig, RunConfigs, TrainingKind } from "../train/run-config.ts";
 import { createSchedule, type ScheduleName } from "../train/schedule.ts";
-import { createTeacherTrainer, createToklipTrainer } from "../train/towers-trainer.ts";
+import { createTeacherTrainer, createToklipTrainer, type GivenParts } from "../train/towers-trainer.ts";
 import type { Trainer } from "../train/trainer.ts";
 import { createVqTrainer } from "../train/vq-assembly.ts";
 import type { VqLossOptions } from "../train/vq-objective.ts";
@@ -96,6 +97,29 @@ export function vqLossOf({ loss }: RunConfigs["vq"]): VqLossOptions {
   };
 }
 
+type Teacher = Awaited<ReturnType<typeof openTeacher>>;
+
+/** What a TokLIP's training is given: checkpoints in the order in which they are asked, teacher, weights of the loss. */
+export function givenParts(
+  { teacher: named, loss }: RunConfigs["toklip"],
+  model: ToklipConfig,
+  init: readonly Checkpoint[],
+  teacher: Teacher | undefined,
+): GivenParts {
+  const taught = teacher ? [teacher.checkpoint] : [];
+  return {
+    model,
+    checkpoints: named?.initialize ? [...init, ...taught] : init,
+    frozenCheckpoints: [...init, ...taught],
+    teacher,
+    weights: {
+      contrastive: loss.contrastive,
+      distillation: loss.distillation,
+      tokenDistillation: loss.token_distillation,
+    },
+  };
+}
+
 type Builder<K extends TrainingKind> = (
   context: TrainerContext<K>,
   init: readonly Checkpoint[],
@@ -103,19 +127,12 @@ type Builder<K extends TrainingKind> = (
 
 const BUILDERS: { readonly [K in TrainingKind]: Builder<K> } = {
   toklip: async (context, init) => {
-    const { config } = context;
+    const { config, model } = context;
     const teacher = config.teacher ? await openTeacher(config.teacher) : undefined;
     const taught = teacher ? [teacher.checkpoint] : [];
     const built = await createToklipTrainer({
       ...commonOptions(context),
-      checkpoints: config.teacher?.initialize ? [...init, ...taught] : init,
-      frozenCheckpoints: [...init, ...taught],
-      teacher,
-      weights: {
-        contrastive: config.loss.contrastive,
-        distillation: config.loss.distillation,
-        tokenDistillation: config.loss.token_distillation,
-      },
+      ...givenParts(config, model, init, teacher),
       logitScaleRange: config.logit_scale_range,
     });
     return { ...built, close: () => closeAll(taught) };
@@ -160,6 +177,7 @@ function bareVq(checkpoint: Checkpoint): Checkpoint {
 export async function openTrainer(context: TrainerContext): Promise<OpenTrainer> {
   const init = await openCheckpoints(context.config.init);
   try {
+    checkInit(init, context.model);
     const build = BUILDERS[context.config.kind] as Builder<TrainingKind>;
     const opened = await build(context, init);
     const close = async () => {

@@ -120,6 +120,7 @@ async function trainIn(storage: Parameters<typeof openRunFolder>[0]["storage"], 
       onBad,
     });
     const opened = await openTrainer({ config, model, backend, communicator });
+    if (folder.resumeFrom === undefined) tellFresh(prepared, opened.fresh);
     try {
       return await runTraining<ImageTextBatch & Positioned>({
         ...loopOptions(prepared, batches),
@@ -134,6 +135,14 @@ async function trainIn(storage: Parameters<typeof openRunFolder>[0]["storage"], 
     await pool.dispose();
     await backend.dispose();
   }
+}
+
+/** Says what begins at random in a run that was given checkpoints to begin from. */
+function tellFresh({ config, communicator, onEvent }: PreparedRun, fresh: readonly string[]): void {
+  const isGiven = config.init.length > 0 || (config.kind === "toklip" && config.teacher?.initialize === true);
+  if (!isGiven || fresh.length === 0 || communicator.rank > 0) return;
+  const named = `${fresh.slice(0, 3).join(", ")}${fresh.length > 3 ? ` and ${fresh.length - 3} more` : ""}`;
+  onEvent?.({ type: "warning", message: `no checkpoint has these parameters, they begin anew: ${named}` });
 }
 
 /** Processes on this machine. */

@@ -4,7 +4,7 @@
  */
 import { type NDArray, ndarray, sizeOf, ToklipError, toF32 } from "../core/index.ts";
 import { type Checkpoint, readTensor } from "../files/index.ts";
-import { initialPieces } from "../models/index.ts";
+import { initialPieces, parameterShapes, type ToklipConfig } from "../models/index.ts";
 import { checkpointWeights, type Weight } from "../runtime/index.ts";
 import type { Parameters } from "./training-graph.ts";
 
@@ -15,13 +15,58 @@ export interface InitialParameters {
   readonly fresh: readonly string[];
 }
 
+/** Shapes by the names of parameters. */
+type Shapes = ReadonlyMap<string, readonly number[]>;
+
+/**
+ * Checks, from headers alone, that checkpoints to begin from have something of a model, and what they have in its shapes.
+ * @throws CHECKPOINT_MISMATCH
+ */
+export function checkInit(checkpoints: readonly Checkpoint[], model: ToklipConfig): void {
+  const shapes = parameterShapes(model);
+  for (const checkpoint of checkpoints) {
+    const held = [...shapes].filter(([name]) => checkpoint.tensors.has(name));
+    if (held.length === 0) {
+      throw new ToklipError("CHECKPOINT_MISMATCH", `${checkpoint.name}: has no parameter of ${model.name}`);
+    }
+    for (const [name, shape] of held) checkShape(checkpoint, name, shape);
+  }
+}
+
+/**
+ * Checks, from headers alone, that checkpoints have all weights of what is not trained.
+ * @param what the part of the model, for messages
+ * @throws CHECKPOINT_MISMATCH saying what is missing, or has another shape
+ */
+export function checkWeights(what: string, shapes: Shapes, checkpoints: readonly Checkpoint[]): void {
+  const missing: string[] = [];
+  for (const [name, shape] of shapes) {
+    const holder = checkpoints.find(({ tensors }) => tensors.has(name));
+    if (holder === undefined) missing.push(name);
+    else checkShape(holder, name, shape);
+  }
+  if (missing.length === 0) return;
+  const looked = checkpoints.map((checkpoint) => checkpoint.name).join(", ") || "no checkpoint";
+  const more = missing.length > 1 ? ` and ${missing.length - 1} more of its ${shapes.size} parameters` : "";
+  throw new ToklipError(
+    "CHECKPOINT_MISMATCH",
+    `${what} is not trained, so its weights must be given: ${looked} has no ${missing[0]}${more}`,
+  );
+}
+
+function checkShape({ tensors, name: file }: Checkpoint, name: string, shape: readonly number[]): void {
+  const stored = tensors.get(name)!.shape;
+  if (stored.join() === shape.join()) return;
+  throw new ToklipError("CHECKPOINT_MISMATCH", `${file}: ${name} expected [${shape}], got [${stored}]`);
+}
+
 /**
  * Reads or makes the parameters of these shapes.
  * @param scalars where parameters without dimensions begin when no checkpoint has them
  * @throws CHECKPOINT_MISMATCH when a checkpoint has one in another shape
  */
 export async function initialParameters(
-  shapes: ReadonlyMap<string, readonly number[]>,
+  shapes: Shapes,
   checkpoints: readonly Checkpoint[],
   { seed, scalars = {} }: { readonly seed: number; readonly scalars?: Readonly<Record<string, number>> },
 ): Promise<InitialParameters> {
@@ -42,10 +87,8 @@ async function storedParameter(
 ): Promise<NDArray<"f32"> | undefined> {
   const holder = checkpoints.find(({ tensors }) => tensors.has(name));
   if (holder === undefined) return undefined;
-  const { dtype, shape: stored, data } = await readTensor(holder.tensors.get(name)!);
-  if (stored.join() !== shape.join()) {
-    throw new ToklipError("CHECKPOINT_MISMATCH", `${holder.name}: ${name} expected [${shape}], got [${stored}]`);
-  }
+  checkShape(holder, name, shape);
+  const { dtype, data } = await readTensor(holder.tensors.get(name)!);
   return ndarray("f32", shape, toF32(dtype, data).slice());
 }
 

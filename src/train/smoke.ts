@@ -44,7 +44,7 @@ const MODELS: Record<TrainingKind, (model: Json) => Json> = {
 const SETTINGS: Partial<Record<TrainingKind, (config: Json) => Json>> = {
   vq: ({ loss }) => {
     const { discriminator, ...terms } = (loss ?? {}) as Json;
-    const early = discriminator && { discriminator: { ...(discriminator as Json), start: 2 } };
+    const early = discriminator ? { discriminator: { ...(discriminator as Json), start: 2 } } : {};
     return { codebook: { patience: 2, revive_every: 2 }, ...(loss !== undefined && { loss: { ...terms, ...early } }) };
   },
 };

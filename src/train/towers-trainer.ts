@@ -1,14 +1,15 @@
 /** The two trainings of towers, put together from configurations and checkpoints. */
+import { ToklipError } from "../core/index.ts";
 import type { Checkpoint } from "../files/index.ts";
 import type { Graph } from "../graph/index.ts";
-import { PREFIXES, type ToklipConfig } from "../models/index.ts";
+import { PREFIXES, parameterShapes, type ToklipConfig } from "../models/index.ts";
 import type { Backend } from "../runtime/index.ts";
 import type { Communicator } from "./communicator.ts";
 import type { ContrastiveObjective } from "./contrastive-objective.ts";
 import { wholeBatchGraph } from "./contrastive-step.ts";
 import { ContrastiveTrainer } from "./contrastive-trainer.ts";
-import { createFrozenEncoders } from "./frozen-encoders.ts";
-import { initialParameters, weightsOf } from "./initial-weights.ts";
+import { checkTeacher, createFrozenEncoders } from "./frozen-encoders.ts";
+import { checkWeights, initialParameters, weightsOf } from "./initial-weights.ts";
 import { decayGroups } from "./parameter-groups.ts";
 import type { Schedule } from "./schedule.ts";
 import { type ContrastiveLossName, LOSS_SCALARS, teacherObjective } from "./teacher-objective.ts";
@@ -87,9 +88,37 @@ async function assemble(
   return { trainer: await ContrastiveTrainer.create({ ...rest, objective, parameters, frozen, update }), fresh };
 }
 
+/** What of a TokLIP's training is given and stays as it is. */
+export type GivenParts = Pick<
+  ToklipTrainingOptions,
+  "model" | "checkpoints" | "frozenCheckpoints" | "teacher" | "weights"
+>;
+
+/**
+ * Checks, from headers alone, that all weights are there that a TokLIP's training does not make: those that its steps
+ * need, and the VQ's decoder, which belongs to the model that comes out.
+ * @throws CHECKPOINT_MISMATCH, CONFIG_INVALID where there is distillation and no teacher
+ */
+export function checkGivenParts({ model, checkpoints, frozenCheckpoints, teacher, weights }: GivenParts): void {
+  const shapes = [...parameterShapes(model)];
+  const below = (prefix: string) => new Map(shapes.filter(([name]) => name.startsWith(`${prefix}.`)));
+  checkWeights("the VQ", below(PREFIXES.vq), frozenCheckpoints ?? checkpoints);
+  checkWeights("the text tower", below(PREFIXES.text), frozenCheckpoints ?? checkpoints);
+  if (teacher) {
+    checkTeacher(model, teacher.config);
+    checkWeights("the teacher", parameterShapes(teacher.config, ["pixel_encoder"]), [teacher.checkpoint]);
+  } else if (weights.distillation > 0 || weights.tokenDistillation > 0) {
+    throw new ToklipError(
+      "CONFIG_INVALID",
+      "loss: distillation needs a teacher; name teacher.checkpoint, or set loss.distillation to 0",
+    );
+  }
+}
+
 /** Trains TokLIP's token encoder. @throws CHECKPOINT_MISMATCH, CONFIG_INVALID, ARGUMENT_INVALID, OUT_OF_MEMORY */
 export async function createToklipTrainer(options: ToklipTrainingOptions): Promise<ReadyTrainer> {
   const { backend, model, checkpoints, frozenCheckpoints = checkpoints, teacher, weights, frozenPartSize } = options;
+  checkGivenParts(options);
   const encoders = createFrozenEncoders({
     backend,
     config: model,

@@ -1,7 +1,7 @@
 /** The training of a VQ, put together from a configuration and checkpoints. */
 import type { Checkpoint } from "../files/index.ts";
 import type { VqConfig } from "../models/index.ts";
-import { initialParameters, weightsOf } from "./initial-weights.ts";
+import { checkWeights, initialParameters, weightsOf } from "./initial-weights.ts";
 import { decayGroups } from "./parameter-groups.ts";
 import { VQ_TRAINING_PREFIXES, type VqLossOptions, vqTrainingGraph } from "./vq-objective.ts";
 import { VqTrainer, type VqTrainerOptions } from "./vq-trainer.ts";
@@ -20,12 +20,23 @@ export interface VqTrainingOptions extends Omit<VqTrainerOptions, "parameters" |
   };
 }
 
-/** The shapes of the parameters that the training holds: the VQ's and the discriminator's. */
-export function vqShapes(config: VqConfig, loss: VqLossOptions, imageSize: number): Map<string, readonly number[]> {
+type Shapes = Map<string, readonly number[]>;
+
+/** The shapes of the parameters that the training holds, the VQ's and the discriminator's; and those of the perceptual network. */
+export function vqShapes(
+  config: VqConfig,
+  loss: VqLossOptions,
+  imageSize: number,
+): { readonly held: Shapes; readonly perceptual: Shapes } {
   const adversarial = loss.discriminator !== undefined;
   const graph = vqTrainingGraph(config, loss, { partSize: 1, share: 1, adversarial, recompute: false, imageSize });
-  const held = [...graph.parameters].filter(([name]) => !name.startsWith(VQ_TRAINING_PREFIXES.perceptual));
-  return new Map(held.map(([name, { shape }]) => [name, shape as readonly number[]]));
+  const [held, perceptual]: [Shapes, Shapes] = [new Map(), new Map()];
+  const { perceptual: prefix } = VQ_TRAINING_PREFIXES;
+  for (const [name, { shape }] of graph.parameters) {
+    if (name.startsWith(prefix)) perceptual.set(name.slice(prefix.length), shape as readonly number[]);
+    else held.set(name, shape as readonly number[]);
+  }
+  return { held, perceptual };
 }
 
 /** Trains a VQ. @throws CHECKPOINT_MISMATCH, ARGUMENT_INVALID, OUT_OF_MEMORY */
@@ -35,8 +46,10 @@ export async function createVqTrainer(
   const { checkpoints, perceptualWeights, optimizer, ...rest } = options;
   const { config, loss, imageSize, seed } = options;
   const shapes = vqShapes(config, loss, imageSize);
-  const { parameters, fresh } = await initialParameters(shapes, checkpoints, { seed });
-  const perceptual = weightsOf(perceptualWeights ? [perceptualWeights] : [], "the perceptual network");
+  const network = perceptualWeights ? [perceptualWeights] : [];
+  checkWeights("the perceptual network", shapes.perceptual, network);
+  const { parameters, fresh } = await initialParameters(shapes.held, checkpoints, { seed });
+  const perceptual = weightsOf(network, "the perceptual network");
   const trainer = new VqTrainer({
     ...rest,
     parameters,
