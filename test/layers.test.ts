@@ -18,14 +18,28 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   losses: ["nn", "graph"],
   data: ["files", "image", "text"],
   runtime: ["onnx", "graph", "files"],
-  train: ["models", "losses", "nn", "graph", "runtime", "data", "files", "image", "text"],
+  train: ["models", "losses", "nn", "graph", "onnx", "runtime", "data", "files", "image", "text"],
   pipelines: ["models", "runtime", "image", "text", "files", "onnx", "graph"],
   node: ["pipelines", "train", "data", "models", "runtime", "image", "text", "files"],
   cli: ["node", "pipelines", "train", "data", "models", "runtime", "image", "text", "files"],
 };
 
 /** Folders that know no platform. */
-const PURE = ["core", "graph", "files", "image", "onnx", "nn", "text", "models", "losses", "data", "runtime", "train", "pipelines"];
+const PURE = [
+  "core",
+  "graph",
+  "files",
+  "image",
+  "onnx",
+  "nn",
+  "text",
+  "models",
+  "losses",
+  "data",
+  "runtime",
+  "train",
+  "pipelines",
+];
 
 const files = readdirSync(SOURCE, { recursive: true, encoding: "utf8" }).filter((file) => /\.m?ts$|\.mjs$/.test(file));
 
