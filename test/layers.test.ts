@@ -20,7 +20,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   runtime: ["onnx", "graph", "files"],
   train: ["models", "losses", "nn", "graph", "onnx", "runtime", "data", "files", "image", "text"],
   pipelines: ["models", "runtime", "image", "text", "files", "onnx", "graph"],
-  node: ["pipelines", "train", "data", "models", "runtime", "image", "text", "files"],
+  node: ["pipelines", "train", "data", "models", "runtime", "image", "text", "files", "onnx", "graph"],
   cli: ["node", "pipelines", "train", "data", "models", "runtime", "image", "text", "files"],
 };
 

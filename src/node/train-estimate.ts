@@ -5,12 +5,13 @@ import type { ToklipConfig } from "../models/index.ts";
 import type { Backend } from "../runtime/index.ts";
 import { estimateTraining, type TrainingEstimate } from "../train/estimate.ts";
 import { checkInit } from "../train/initial-weights.ts";
-import type { RunConfig } from "../train/run-config.ts";
+import type { RunConfig, RunConfigs } from "../train/run-config.ts";
 import { checkGivenParts } from "../train/towers-trainer.ts";
+import type { VqLossOptions } from "../train/vq-objective.ts";
 import { createOrtBackend } from "./ort-backend.ts";
 import { resolveRunConfig, type TrainOptions, totalSteps } from "./train.ts";
 import { openDataSource } from "./train-data.ts";
-import { closeAll, openCheckpoints, openTeacher } from "./train-models.ts";
+import { closeAll, openCheckpoints, openPerceptual, openTeacher } from "./train-models.ts";
 import { givenParts, tokenizerOf, vqLossOf } from "./train-trainers.ts";
 
 /** The run to estimate. */
@@ -79,7 +80,7 @@ export async function estimateRun(options: EstimateRunOptions): Promise<RunEstim
       config,
       model,
       teacher: taught,
-      ...(config.kind === "vq" && { vqLoss: vqLossOf(config) }),
+      ...(config.kind === "vq" && { vqLoss: await lossOf(config) }),
       batchSize: config.batch_size,
       matmulFlops,
     });
@@ -94,4 +95,10 @@ export async function estimateRun(options: EstimateRunOptions): Promise<RunEstim
   } finally {
     await backend.dispose();
   }
+}
+
+async function lossOf(config: RunConfigs["vq"]): Promise<VqLossOptions> {
+  const perceptual = await openPerceptual(config);
+  await perceptual.close();
+  return vqLossOf(config, perceptual.distance);
 }

@@ -1,10 +1,15 @@
 /** The models that a run's configuration names: configurations, checkpoints, the tokenizer. */
+import { dirname, join } from "node:path";
 import { ToklipError } from "../core/index.ts";
 import type { Checkpoint } from "../files/index.ts";
 import { parseConfig, type ToklipConfig, withModelNames } from "../models/index.ts";
+import { loadExternalData, type OnnxModel, readOnnx } from "../onnx/index.ts";
 import { findConfig, findTokenizer, loadConfig } from "../pipelines/model-files.ts";
 import { TextTokenizer } from "../text/index.ts";
+import { type PerceptualNetwork, perceptualNetwork } from "../train/perceptual-network.ts";
 import type { RunConfig, RunConfigs } from "../train/run-config.ts";
+import type { PerceptualDistance } from "../train/vq-objective.ts";
+import { openFileSource } from "./file-source.ts";
 import { nodePlatform } from "./platform.ts";
 
 /** A model's configuration: built-in by name, a JSON file by path, or the parsed JSON. @throws CONFIG_UNKNOWN, CONFIG_INVALID */
@@ -55,4 +60,41 @@ export async function openTokenizer(path: string, config: ToklipConfig): Promise
   const json = await findTokenizer(nodePlatform, "", config, { tokenizer: path });
   if (json === undefined) throw new ToklipError("FILE_NOT_FOUND", `tokenizer: there is no file ${path}`);
   return TextTokenizer.fromJson(json, { vocabSize: config.text.vocabSize });
+}
+
+/** A perceptual distance that is ready to be used. */
+export interface OpenPerceptual {
+  /** Absent for LPIPS, which is the VQ's own. */
+  readonly distance?: PerceptualDistance;
+  /** Absent where nothing is asked for. */
+  readonly weights?: Checkpoint | PerceptualNetwork["weight"];
+  close(): Promise<void>;
+}
+
+/** Opens the perceptual network of a VQ's run. @throws FILE_NOT_FOUND, FILE_CORRUPT, FILE_UNSUPPORTED */
+export async function openPerceptual({ loss: { perceptual } }: RunConfigs["vq"]): Promise<OpenPerceptual> {
+  const nothing = async () => {};
+  if (perceptual === null) return { close: nothing };
+  const { lpips, onnx, features, mean, std } = perceptual;
+  if (onnx === null) {
+    const opened = await openCheckpoints([lpips!]);
+    return { weights: opened[0]!, close: () => closeAll(opened) };
+  }
+  const { distance, weight } = perceptualNetwork(await readOnnxFile(onnx), {
+    mean,
+    std,
+    features: features ?? undefined,
+  });
+  return { distance, weights: weight, close: nothing };
+}
+
+/** An ONNX model with all of its weights. @throws FILE_NOT_FOUND, FILE_READ_FAILED, FILE_CORRUPT, FILE_UNSUPPORTED */
+async function readOnnxFile(path: string): Promise<OnnxModel> {
+  const source = await openFileSource(path);
+  try {
+    const model = readOnnx(await source.read(0, source.byteLength), path);
+    return await loadExternalData(model, (location) => openFileSource(join(dirname(path), location)));
+  } finally {
+    await source.close?.();
+  }
 }

@@ -12,8 +12,8 @@ import { createSchedule, type ScheduleName } from "../train/schedule.ts";
 import { createTeacherTrainer, createToklipTrainer, type GivenParts } from "../train/towers-trainer.ts";
 import type { Trainer } from "../train/trainer.ts";
 import { createVqTrainer } from "../train/vq-assembly.ts";
-import type { VqLossOptions } from "../train/vq-objective.ts";
-import { closeAll, openCheckpoints, openTeacher, openTokenizer } from "./train-models.ts";
+import type { PerceptualDistance, VqLossOptions } from "../train/vq-objective.ts";
+import { closeAll, openCheckpoints, openPerceptual, openTeacher, openTokenizer } from "./train-models.ts";
 
 /** What every trainer is built with. */
 export interface TrainerContext<K extends TrainingKind = TrainingKind> {
@@ -74,13 +74,14 @@ export async function tokenizerOf(config: RunConfig, model: ToklipConfig): Promi
   return config.kind === "vq" ? undefined : openTokenizer(config.tokenizer, model);
 }
 
-/** What the VQ's loss is made of, without the perceptual network's weights. */
-export function vqLossOf({ loss }: RunConfigs["vq"]): VqLossOptions {
+/** What the VQ's loss is made of; `perceptual` is the distance where it is not LPIPS. */
+export function vqLossOf({ loss }: RunConfigs["vq"], perceptual?: PerceptualDistance): VqLossOptions {
   const { discriminator } = loss;
   return {
     reconstruction: loss.reconstruction,
     reconstructionWeight: loss.reconstruction_weight,
     perceptualWeight: loss.perceptual?.weight ?? 0,
+    perceptual,
     beta: loss.beta,
     entropyRatio: loss.entropy_ratio,
     entropyTemperature: loss.entropy_temperature,
@@ -149,19 +150,18 @@ const BUILDERS: { readonly [K in TrainingKind]: Builder<K> } = {
   },
   vq: async (context, init) => {
     const { config, model } = context;
-    const { perceptual } = config.loss;
-    const network = perceptual?.lpips ? await openCheckpoints([perceptual.lpips]) : [];
+    const perceptual = await openPerceptual(config);
     const { model: _, ...common } = commonOptions(context);
     const built = await createVqTrainer({
       ...common,
       config: vqOf(model),
       imageSize: model.trunk.imageSize,
-      loss: vqLossOf(config),
+      loss: vqLossOf(config, perceptual.distance),
       checkpoints: init.map(bareVq),
-      perceptualWeights: network[0],
+      perceptualWeights: perceptual.weights,
       codebook: { patience: config.codebook.patience, reviveEvery: config.codebook.revive_every },
     });
-    return { ...built, close: () => closeAll(network) };
+    return { ...built, close: perceptual.close };
   },
 };
 

@@ -12,6 +12,7 @@ const every = z.int().nonnegative();
 const share = z.number().min(0).max(1);
 const weight = z.number().nonnegative();
 const range = z.tuple([z.number(), z.number()]);
+const rgb = z.tuple([z.number(), z.number(), z.number()]);
 
 const columns = {
   image_column: z.string().optional(),
@@ -188,9 +189,14 @@ const vq = z.strictObject({
           weight: z.number().positive().default(1),
           /** LPIPS on VGG16: its weights, names as `net.slice1.0.weight`. */
           lpips: z.string().nullable().default(null),
-          /** Or any network as an ONNX file: each of its outputs of rank 4 is a map of features. */
+          /** Or any network as an ONNX file, and which of its values are compared; null: its outputs. */
           onnx: z.string().nullable().default(null),
+          features: z.array(z.string()).nullable().default(null),
+          /** What the network expects its pixels, of [0, 1], to be shifted and divided by; ImageNet's by default. */
+          mean: rgb.default([0.485, 0.456, 0.406]),
+          std: rgb.default([0.229, 0.224, 0.225]),
         })
+        .refine(({ lpips, onnx }) => (lpips === null) !== (onnx === null), "give lpips or onnx, one of the two")
         .nullable()
         .default(null),
       beta: weight.default(0.25),

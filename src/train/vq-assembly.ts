@@ -1,8 +1,11 @@
 /** The training of a VQ, put together from a configuration and checkpoints. */
+import { ToklipError } from "../core/index.ts";
 import type { Checkpoint } from "../files/index.ts";
 import type { VqConfig } from "../models/index.ts";
+import type { Weight } from "../runtime/index.ts";
 import { checkWeights, initialParameters, weightsOf } from "./initial-weights.ts";
 import { decayGroups } from "./parameter-groups.ts";
+import type { PerceptualNetwork } from "./perceptual-network.ts";
 import { VQ_TRAINING_PREFIXES, type VqLossOptions, vqTrainingGraph } from "./vq-objective.ts";
 import { VqTrainer, type VqTrainerOptions } from "./vq-trainer.ts";
 
@@ -10,8 +13,11 @@ import { VqTrainer, type VqTrainerOptions } from "./vq-trainer.ts";
 export interface VqTrainingOptions extends Omit<VqTrainerOptions, "parameters" | "frozen" | "weightDecay" | "update"> {
   /** Where weights begin, names as LlamaGen's (`encoder.conv_in.weight`); what none of them has begins at random. */
   readonly checkpoints: readonly Checkpoint[];
-  /** The weights of the perceptual network, names below its scope: `net.slice1.0.weight`, `lin0.model.1.weight`. */
-  readonly perceptualWeights?: Checkpoint | undefined;
+  /**
+   * The weights of the perceptual distance: LPIPS's as a checkpoint (`net.slice1.0.weight`, `lin0.model.1.weight`), or
+   * those of another network, whose distance is `loss.perceptual`.
+   */
+  readonly perceptualWeights?: Checkpoint | PerceptualNetwork["weight"] | undefined;
   readonly optimizer: {
     readonly betas: readonly [number, number];
     readonly eps: number;
@@ -46,17 +52,35 @@ export async function createVqTrainer(
   const { checkpoints, perceptualWeights, optimizer, ...rest } = options;
   const { config, loss, imageSize, seed } = options;
   const shapes = vqShapes(config, loss, imageSize);
-  const network = perceptualWeights ? [perceptualWeights] : [];
-  checkWeights("the perceptual network", shapes.perceptual, network);
+  const frozen = perceptualWeight(perceptualWeights, shapes.perceptual);
   const { parameters, fresh } = await initialParameters(shapes.held, checkpoints, { seed });
-  const perceptual = weightsOf(network, "the perceptual network");
   const trainer = new VqTrainer({
     ...rest,
     parameters,
-    frozen: (name) => perceptual(name.slice(VQ_TRAINING_PREFIXES.perceptual.length)),
+    frozen,
     update: { betas: optimizer.betas, eps: optimizer.eps, clipNorm: optimizer.clipNorm },
     weightDecay: (held) =>
       decayGroups(new Map([...held].map(([name, { shape }]) => [name, shape])), optimizer.weightDecay),
   });
   return { trainer, fresh };
+}
+
+const PERCEPTUAL = "the perceptual network";
+
+/** The weights of the perceptual network by their names in the training graph. @throws CHECKPOINT_MISMATCH */
+function perceptualWeight(
+  weights: VqTrainingOptions["perceptualWeights"],
+  shapes: Shapes,
+): (name: string) => Promise<Weight> {
+  if (typeof weights === "function") {
+    return async (name) => {
+      const value = weights(name);
+      if (value !== undefined) return { kind: "array", value };
+      throw new ToklipError("CHECKPOINT_MISMATCH", `${PERCEPTUAL} has no ${name}`);
+    };
+  }
+  const network = weights ? [weights] : [];
+  checkWeights(PERCEPTUAL, shapes, network);
+  const weight = weightsOf(network, PERCEPTUAL);
+  return (name) => weight(name.slice(VQ_TRAINING_PREFIXES.perceptual.length));
 }
