@@ -1,0 +1,70 @@
+// Each trainer learns eight pictures by heart, through the whole command; each begins with what those before it made.
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { enterWorkspace, metricsOf, RUNS, train } from "./workspace.ts";
+
+let leave: () => Promise<void>;
+beforeAll(async () => {
+  leave = await enterWorkspace();
+});
+afterAll(() => leave());
+
+/** Trains, and gives the losses of the first and of the last step and the evaluation after it. */
+async function learn(kind: string, name: string, config: Readonly<Record<string, unknown>>) {
+  const { steps } = config;
+  const { status, stderr } = await train(kind, name, { ...config, log_every: 1, eval_every: steps });
+  expect(stderr).not.toMatch(/\[[A-Z_]+\]/);
+  expect(status).toBe(0);
+  const lines = await metricsOf(name);
+  expect(lines).toHaveLength((steps as number) + 1);
+  return { first: lines[0]!, last: lines.at(-2)!, evaluation: lines.at(-1)!.evaluation! };
+}
+
+const FOUND = { "image_to_text@1": 1, "text_to_image@1": 1 };
+
+describe("eight pictures are learnt by heart", () => {
+  test("by a teacher with the softmax loss", async () => {
+    const { first, last, evaluation } = await learn("teacher", "softmax", { ...RUNS.teacher, steps: 60 });
+    expect(first.loss).toBeGreaterThan(2); // ln 8 is chance
+    expect(last.loss).toBeLessThan(0.002);
+    expect(evaluation).toMatchObject(FOUND);
+    expect(evaluation.loss).toBeLessThan(0.002);
+  });
+
+  test("by a teacher with the sigmoid loss", async () => {
+    const config = { ...RUNS.teacher, steps: 60, loss: { type: "sigmoid" } };
+    const { first, last, evaluation } = await learn("teacher", "sigmoid", config);
+    expect(first.loss).toBeGreaterThan(7); // the bias begins at -10
+    expect(last.loss).toBeLessThan(1);
+    expect(evaluation).toMatchObject(FOUND);
+  });
+
+  test("by a VQ", async () => {
+    const config = { ...RUNS.vq, steps: 150, optimizer: { learning_rate: 3e-3 } };
+    const { first, last, evaluation } = await learn("vq", "vq", config);
+    expect(first.loss).toBeGreaterThan(0.7);
+    expect(last.loss).toBeLessThan(0.06);
+    expect(evaluation.psnr).toBeGreaterThan(20);
+    expect(evaluation.codebook_usage).toBeGreaterThan(0.3);
+  });
+
+  test("by a VQ with a discriminator, which goes on from that VQ", async () => {
+    const discriminator = { start: 5, ndf: 8, layers: 2, adaptive: true };
+    const config = { ...RUNS.vq, steps: 30, init: ["vq/model.safetensors"], loss: { discriminator } };
+    const { first, last, evaluation } = await learn("vq", "adversarial", config);
+    const before = (await metricsOf("vq")).at(-1)!.evaluation!;
+    expect(first.parts!.reconstruction).toBeCloseTo(before.loss!, 4);
+    expect(first.parts).not.toHaveProperty("discriminator");
+    expect(last.parts!.discriminator).toBeLessThan(0.49); // of two equal judgements it is 0.5
+    expect(evaluation.loss).toBeLessThan(before.loss!);
+    expect(evaluation.psnr).toBeGreaterThan(20.5);
+  });
+
+  test("by a TokLIP with that VQ and that teacher", async () => {
+    const given = { init: ["vq/model.safetensors"], teacher: { checkpoint: "softmax/model.safetensors" } };
+    const { first, last, evaluation } = await learn("toklip", "toklip", { ...RUNS.toklip, ...given, steps: 60 });
+    expect(first.parts!.distill).toBeGreaterThan(20);
+    expect(last.parts!.distill).toBeLessThan(2);
+    expect(last.parts!.contrastive).toBeLessThan(0.01);
+    expect(evaluation).toMatchObject(FOUND);
+  });
+});
