@@ -13,6 +13,7 @@
 import { type NDArray, ndarray, ToklipError } from "../core/index.ts";
 import { type BadCounts, badSampleOf } from "./bad-samples.ts";
 import type { BadSample, DataPosition } from "./dataset.ts";
+import type { RecalledPicture } from "./recall.ts";
 import type { WalkedSample } from "./sample-walk.ts";
 
 /** What one step of one process takes. */
@@ -26,6 +27,8 @@ export interface Batch {
   readonly keys: readonly string[];
   /** i32 (B), in [0, 2^31): FNV-1a of the concept, or of the key where there is none. */
   readonly concepts: NDArray<"i32">;
+  /** With a memory of pictures: the name of each, and what was known of it. */
+  readonly recalled?: readonly RecalledPicture[];
   /** Where reading goes on: the batch after this one, bit for bit. */
   readonly position: DataPosition;
   /** What this process has met up to and including this batch, since its reading began. */
@@ -39,7 +42,8 @@ export interface Row {
   readonly concept: number;
   /** (T). */
   readonly textIds?: Int32Array;
-  /** (3, S, S). Moves into the batch when the batch is made. */
+  readonly recalled?: RecalledPicture;
+  /** (3, S, S); zeros where the picture is known. Moves into the batch when the batch is made. */
   pixels: Float32Array;
 }
 
@@ -98,8 +102,8 @@ export async function assemble(slots: readonly Slot[], options: AssembleOptions)
   const viewOf = (place: number) => pixels.subarray(place * stride, (place + 1) * stride);
   const loadInto = async (slot: Slot, place: number) => {
     const result = await slot.load();
-    // From here on the batch holds the pixels, and the decoder's array can go.
-    if (isRow(result)) result.pixels = copied(result, viewOf(place));
+    // From here on the batch holds the pixels, and the decoder's array can go. New arrays are zeros already.
+    if (isRow(result)) result.pixels = result.recalled?.known ? viewOf(place) : copied(result, viewOf(place));
     return result;
   };
   const results = await settled(slots.slice(first, first + count).map(loadInto));
@@ -142,13 +146,21 @@ async function rowBefore(slots: readonly Slot[], place: number): Promise<Row | u
 }
 
 /** What a batch says of its rows beside the pixels. */
-export function describeRows(rows: readonly Row[]): Pick<Batch, "captions" | "keys" | "concepts" | "textIds"> {
+export function describeRows(
+  rows: readonly Row[],
+): Pick<Batch, "captions" | "keys" | "concepts" | "textIds" | "recalled"> {
   const concepts = ndarray(
     "i32",
     [rows.length],
     Int32Array.from(rows, ({ concept }) => concept),
   );
-  const described = { captions: rows.map(({ caption }) => caption), keys: rows.map(({ key }) => key), concepts };
+  const recalled = rows.flatMap((row) => row.recalled ?? []);
+  const described = {
+    captions: rows.map(({ caption }) => caption),
+    keys: rows.map(({ key }) => key),
+    concepts,
+    ...(recalled.length > 0 && { recalled }),
+  };
   const length = rows[0]?.textIds?.length;
   if (length === undefined) return described;
   const textIds = ndarray("i32", [rows.length, length]);

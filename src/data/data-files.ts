@@ -15,6 +15,8 @@ export interface DataFiles {
    * @throws FILE_NOT_FOUND, FILE_READ_FAILED, ABORTED
    */
   list(folder: string, extensions: ReadonlySet<string>, signal?: AbortSignal): Promise<string[]>;
+  /** A short text that changes when the file does. @throws FILE_NOT_FOUND, FILE_READ_FAILED */
+  stamp(path: string): Promise<string>;
   /** The bytes behind an http(s) address. @throws DOWNLOAD_FAILED, ABORTED */
   fetch(url: string, signal?: AbortSignal): Promise<Uint8Array>;
   /** The path of `name` seen from a folder; `name` itself where it is absolute. */

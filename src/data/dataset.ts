@@ -10,6 +10,11 @@ export interface Sample {
   readonly key: string;
   /** The bytes of the picture's file, read when they are asked for. @throws FILE_NOT_FOUND, FILE_READ_FAILED, ... */
   image(signal?: AbortSignal): Promise<Uint8Array>;
+  /**
+   * Tells the picture from another that has, or once had, the same key, without decoding it and, where that can be,
+   * without reading it: for caches.
+   */
+  version?(): Promise<string>;
   /** Texts that describe it; empty where there are none. */
   readonly captions: readonly string[];
   /** Samples that share a concept are no negatives of one another. */
@@ -39,13 +44,7 @@ export interface DataPosition {
 }
 
 /** What JSON can hold. */
-export type JsonValue =
-  | null
-  | boolean
-  | number
-  | string
-  | readonly JsonValue[]
-  | { readonly [key: string]: JsonValue };
+export type JsonValue = null | boolean | number | string | readonly JsonValue[] | { readonly [key: string]: JsonValue };
 
 /** How a data set is read. */
 export interface ReadOptions extends LongCallOptions {

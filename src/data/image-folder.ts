@@ -72,6 +72,7 @@ class FolderSamples implements SampleList {
       sample: {
         key,
         image: (imageSignal) => this.files.read(path, imageSignal),
+        version: () => this.files.stamp(path),
         captions,
         ...(concept !== undefined && { concept }),
       },

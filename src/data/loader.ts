@@ -13,8 +13,9 @@ import { resolveTemplates } from "../text/templates.ts";
 import { type BadLimit, BadSampleLog } from "./bad-samples.ts";
 import { type Assembled, assemble, type Batch, describeRows, type Row, type Share, Slot } from "./batch.ts";
 import { type CaptionOptions, type CaptionTokenizer, captionOf } from "./captions.ts";
-import type { BadSample, Dataset } from "./dataset.ts";
+import type { BadSample, Dataset, Sample } from "./dataset.ts";
 import type { DecodeSample } from "./decode.ts";
+import { type PictureRecall, recallSample } from "./recall.ts";
 import { conceptId, sampleSeed } from "./sample-seed.ts";
 import { checkSize, type SampleGroup, type WalkedSample, type WalkOptions, walkGroups } from "./sample-walk.ts";
 
@@ -32,6 +33,8 @@ export interface LoaderOptions extends Omit<WalkOptions, "groupSize">, Omit<Capt
   readonly templates?: string | readonly string[] | undefined;
   /** Makes pixels of a picture file, see `createDecodePool`. */
   readonly decode: DecodeSample;
+  /** What is known of pictures: those are neither read nor decoded. For augmentations in which nothing is random. */
+  readonly recall?: PictureRecall | undefined;
   /** Batches that are made ready while one is used. Default 2. */
   readonly prefetch?: number | undefined;
   /** Pictures that are read or decoded at one time. Default 16. */
@@ -132,6 +135,8 @@ function countSamples(
 class Preparer {
   private readonly options: CheckedOptions;
   private readonly begin: ReturnType<typeof limiter>;
+  /** The pixels of all pictures that are known. */
+  private blank: Float32Array | undefined;
   private stopped = false;
 
   constructor(options: CheckedOptions) {
@@ -149,16 +154,27 @@ class Preparer {
   }
 
   private async rowOf({ sample, epoch }: WalkedSample): Promise<Row> {
-    const { seed, imageSize, augmentation = {}, decode, text, signal } = this.options;
+    const { seed, text, recall, signal } = this.options;
     if (this.stopped) throw new ToklipError("ABORTED", "load: the reader stopped");
     throwIfAborted(signal, "load");
     const { key } = sample;
     const owner = { seed, epoch, key };
     const caption = captionOf(sample, owner, this.options);
     const textIds = text?.tokenizer.encode([caption], { contextLength: text.contextLength }).data;
+    const recalled = recall && (await recallSample(recall, sample));
+    const pixels = recalled?.known ? this.zeros() : await this.pixelsOf(sample, sampleSeed(owner, "pixels"));
+    const described = { key, caption, concept: conceptId(sample), ...(textIds && { textIds }) };
+    return { ...described, ...(recalled && { recalled }), pixels };
+  }
+
+  private async pixelsOf(sample: Sample, seed: number): Promise<Float32Array> {
+    const { imageSize, augmentation = {}, decode, signal } = this.options;
     const bytes = await sample.image(signal);
-    const spec = { key, imageSize, augmentation, seed: sampleSeed(owner, "pixels") };
-    const { data } = await decode(bytes, spec, signal);
-    return { key, caption, concept: conceptId(sample), ...(textIds && { textIds }), pixels: data };
+    return (await decode(bytes, { key: sample.key, imageSize, augmentation, seed }, signal)).data;
+  }
+
+  private zeros(): Float32Array {
+    this.blank ??= new Float32Array(3 * this.options.imageSize ** 2);
+    return this.blank;
   }
 }

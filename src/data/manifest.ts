@@ -11,6 +11,7 @@ import type { Dataset, Sample } from "./dataset.ts";
 import { type IndexedEntry, indexedDataset, type SampleList } from "./indexed-dataset.ts";
 import { openJsonlTable } from "./jsonl-table.ts";
 import { openParquet } from "./parquet.ts";
+import { pictureVersion } from "./recall.ts";
 import { MAX_RECORD_BYTES, readRecord } from "./record-index.ts";
 import type { OpenTable, TableOptions, TableRow } from "./table.ts";
 
@@ -100,6 +101,7 @@ class TableSamples implements SampleList {
     const sample: Sample = {
       key,
       image: (signal) => readPicture(this.files, this.imageRoot, image, signal),
+      version: () => pictureVersion(this.files, this.imageRoot, image),
       captions: [...captions],
       ...(concept !== undefined && { concept }),
     };

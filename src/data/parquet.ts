@@ -16,6 +16,7 @@ import { type IndexedEntry, indexedDataset, type SampleList } from "./indexed-da
 import { type Column, decodeColumn, lastAtMost } from "./parquet-column.ts";
 import { type ColumnChunk, type ParquetFooter, type RowGroup, readParquetFooter } from "./parquet-footer.ts";
 import { findColumns, type LeafColumn, type PictureColumns } from "./parquet-schema.ts";
+import { bytesVersion, pictureVersion } from "./recall.ts";
 
 /** How Parquet files are read. */
 export interface ParquetOptions extends ColumnOptions, LongCallOptions {
@@ -164,6 +165,7 @@ class ParquetSamples implements SampleList {
       sample: {
         key,
         image: async (signal) => picture ?? readPicture(this.files, file.imageRoot, path!, signal),
+        version: async () => (picture ? bytesVersion(picture) : pictureVersion(this.files, file.imageRoot, path!)),
         captions: [...new Set(captions.filter((caption) => caption !== ""))],
         ...(concept && { concept }),
       },

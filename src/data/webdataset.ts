@@ -12,6 +12,7 @@
 import { Random, type RandomState, ToklipError, throwIfAborted } from "../core/index.ts";
 import type { BadSample, DataItem, Dataset, ReadOptions, Sample } from "./dataset.ts";
 import { mixSeed } from "./epoch-order.ts";
+import { bytesVersion } from "./recall.ts";
 import {
   describeShards,
   fingerprint,
@@ -263,6 +264,7 @@ function toSample({ image, ...known }: ShardSample): Sample {
       throwIfAborted(signal, known.key);
       return image;
     },
+    version: async () => bytesVersion(image),
   };
 }
 

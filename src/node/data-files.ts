@@ -1,6 +1,6 @@
 /** The files that data sets are in, in Node: folders, paths, glob patterns and web addresses. */
 import type { Dirent } from "node:fs";
-import { opendir } from "node:fs/promises";
+import { opendir, stat } from "node:fs/promises";
 import path from "node:path";
 import glob from "fast-glob";
 import { messageOf, ToklipError, throwIfAborted } from "../core/index.ts";
@@ -39,6 +39,14 @@ export const nodeDataFiles: DataFiles = {
       if (extensions.has(path.extname(name).toLowerCase())) found.push(name);
     }
     return found.sort();
+  },
+  async stamp(file) {
+    try {
+      const { size, mtimeMs } = await stat(file);
+      return `${size} bytes of ${mtimeMs}`;
+    } catch (thrown) {
+      throw readError(thrown, file);
+    }
   },
   fetch: (url, signal) => withRetries(PATIENCE, signal, () => fetchOnce(url, signal)),
   resolve: (folder, name) => path.resolve(folder, name),

@@ -45,6 +45,12 @@ export class MemoryDataFiles implements DataFiles {
     return new TextEncoder().encode(`fetched ${url}`);
   }
 
+  async stamp(path: string): Promise<string> {
+    const bytes = this.content.get(path);
+    if (bytes === undefined) throw new ToklipError("FILE_NOT_FOUND", `${path}: does not exist`);
+    return String(bytes.byteLength);
+  }
+
   resolve(folder: string, name: string): string {
     return name.startsWith("/") ? name : `${folder}/${name}`;
   }
