@@ -109,14 +109,24 @@ export const reductionOps = {
     // dx = y (dy - sum(dy y))
     g.mul(y, g.sub(dy, g.reduceSum(g.mul(dy, y), [axis]))),
   ),
-  /** The logarithm of the softmax. */
-  logSoftmax: lineOp(
-    "logSoftmax",
-    "LogSoftmax",
-    (values) => softmaxLine(values).map(Math.log),
-    // dx = dy - e^y sum(dy)
-    (dy, y, axis) => g.sub(dy, g.mul(g.exp(y), g.reduceSum(dy, [axis]))),
-  ),
+  /** The logarithm of the softmax, written out: WebGPU has no kernel for it as a whole. */
+  logSoftmax: {
+    ...lineOp(
+      "logSoftmax",
+      "LogSoftmax",
+      (values) => softmaxLine(values).map(Math.log),
+      // dx = dy - e^y sum(dy)
+      (dy, y, axis) => g.sub(dy, g.mul(g.exp(y), g.reduceSum(dy, [axis]))),
+    ),
+    // d - log(sum(e^d)) with d = x - max(x)
+    lower: (onnx, [x], { axis }) => {
+      const axes = onnx.constant(ndarray("i64", [1], BigInt64Array.of(BigInt(axis))));
+      const [largest] = onnx.node("ReduceMax", [x!, axes], { keepdims: 1 });
+      const [below] = onnx.node("Sub", [x!, largest!]);
+      const [total] = onnx.node("ReduceSum", [onnx.node("Exp", [below!])[0]!, axes], { keepdims: 1 });
+      return onnx.node("Sub", [below!, onnx.node("Log", [total!])[0]!]);
+    },
+  } satisfies Op<{ readonly axis: number }>,
   /** The i32 index of the largest element of the last axis, the first on ties; the axis is dropped. */
   argmax: op<Readonly<Record<never, never>>>({
     infer: ([x]) => {
