@@ -1,6 +1,6 @@
 /**
  * The gradients of a convolution, out of convolutions and matrix products that ONNX Runtime is fast at (measured in
- * docs/engine.md). Groups are taken one by one.
+ * docs/engine.md). Groups stay together in dx, and in dw where each has one channel; else they are taken one by one.
  *
  * Dim letters: B batch, C channels in, O channels out, H W size in, h w size out, P = B*h*w.
  */
@@ -27,24 +27,46 @@ function groupsOf(x: Tensor, axis: 0 | 1, groups: number): readonly Tensor[] {
   return g.split(x, axis, new Array<number>(groups).fill(size));
 }
 
-/** w (O, C, kH, kW) -> (C, O, kH, kW), each kernel turned by half a turn. */
-function turnedKernel(weight: Tensor): Tensor {
+/** w (O, C/groups, kH, kW) -> (C, O/groups, kH, kW), each kernel turned by half a turn. */
+function turnedKernel(weight: Tensor, groups: number): Tensor {
   const [out, channels, height, width] = weight.shape as [number, number, number, number];
   const taps = height * width;
-  const swapped = g.transpose(weight, [1, 0, 2, 3]);
-  if (taps === 1) return swapped;
+  const [each, all] = [out / groups, channels * groups];
+  const grouped = g.reshape(weight, [groups, each, channels, taps]);
+  const swapped = g.reshape(g.transpose(grouped, [0, 2, 1, 3]), [all, each, taps]);
+  if (taps === 1) return g.reshape(swapped, [all, each, height, width]);
   const backwards = ndarray(
     "i32",
     [taps],
     Int32Array.from({ length: taps }, (_, i) => taps - 1 - i),
   );
-  const flat = g.gather(g.reshape(swapped, [channels, out, taps]), weight.graph.constant(backwards), 2);
-  return g.reshape(flat, [channels, out, height, width]);
+  const flat = g.gather(swapped, weight.graph.constant(backwards), 2);
+  return g.reshape(flat, [all, each, height, width]);
 }
 
-/** dx: dy convolved with the turned kernel where the stride is 1, and the transposed convolution otherwise. */
+/** Zeros put between the rows and the columns of (B, C, h, w): `strides - 1` of each. */
+function spreadApart(x: Tensor, strides: readonly [number, number]): Tensor {
+  const [batch, channels, h, w] = x.shape as [Dim, number, number, number];
+  const cells = g.reshape(x, [batch, channels, h, 1, w, 1]);
+  const padded = g.pad(cells, [0, 0, 0, 0, 0, 0], [0, 0, 0, strides[0] - 1, 0, strides[1] - 1]);
+  const whole = g.reshape(padded, [batch, channels, h * strides[0], w * strides[1]]);
+  const rows = g.slice(whole, 2, 0, (h - 1) * strides[0] + 1);
+  return g.slice(rows, 3, 0, (w - 1) * strides[1] + 1);
+}
+
+/** dx: dy convolved with the turned kernel where the stride is 1 or there are groups, and the transposed convolution else. */
 export function convInputGradient(dy: Tensor, shape: Shape, weight: Tensor, attrs: Movement): Tensor {
   const { strides, pads, dilations, groups } = attrs;
+  const isUnit = strides.every((stride) => stride === 1);
+  const size = shape.slice(2) as [number, number];
+  const reach = [0, 1].map((i) => dilations[i]! * ((weight.shape[2 + i] as number) - 1));
+  const before = [0, 1].map((i) => reach[i]! - pads[i]!);
+  const after = [0, 1].map((i) => size[i]! - ((dy.shape[2 + i] as number) - 1) * strides[i]! - 1 + pads[i]!);
+  const turnedPads = [...before, ...after] as [number, number, number, number];
+  if ((isUnit || groups > 1) && turnedPads.every((pad) => pad >= 0)) {
+    const apart = isUnit ? dy : spreadApart(dy, strides);
+    return g.conv2d(apart, turnedKernel(weight, groups), undefined, { pads: turnedPads, dilations, groups });
+  }
   if (groups > 1) {
     const weights = groupsOf(weight, 0, groups);
     const part = shape.with(1, (shape[1] as number) / groups);
@@ -53,12 +75,6 @@ export function convInputGradient(dy: Tensor, shape: Shape, weight: Tensor, attr
     );
     return g.concat(each, 1);
   }
-  const reach = [0, 1].map((i) => dilations[i]! * ((weight.shape[2 + i] as number) - 1));
-  const turnedPads = pads.map((pad, i) => reach[i % 2]! - pad) as [number, number, number, number];
-  if (strides.every((stride) => stride === 1) && turnedPads.every((pad) => pad >= 0)) {
-    return g.conv2d(dy, turnedKernel(weight), undefined, { pads: turnedPads, dilations });
-  }
-  const size = shape.slice(2) as [number, number];
   return g.convTranspose2d(dy, weight, { stride: strides, pads, dilations, size });
 }
 
@@ -87,6 +103,9 @@ function patchColumns(x: Tensor, [kernelHeight, kernelWidth]: readonly [number, 
 
 /** dw (O, C, kH, kW): for each element of the kernel, dy (O, P) times the transpose of what lay under it, (C, P). */
 export function convWeightGradient(dy: Tensor, x: Tensor, weightShape: readonly number[], attrs: Movement): Tensor {
+  if (attrs.groups > 1 && weightShape[0] === attrs.groups && weightShape[1] === 1) {
+    return depthwiseWeightGradient(dy, x, weightShape, attrs);
+  }
   if (attrs.groups > 1) {
     const part = weightShape.with(0, weightShape[0]! / attrs.groups);
     const inputs = groupsOf(x, 1, attrs.groups);
@@ -110,17 +129,42 @@ export function convWeightGradient(dy: Tensor, x: Tensor, weightShape: readonly 
   return g.reshape(g.concat(each, 2), weightShape);
 }
 
+/** dw (C, 1, kH, kW), each channel by itself: for each element of the kernel, the sum of dy times what lay under it. */
+function depthwiseWeightGradient(dy: Tensor, x: Tensor, weightShape: readonly number[], attrs: Movement): Tensor {
+  const [channels, , kernelHeight, kernelWidth] = weightShape as [number, number, number, number];
+  const sums = picturesUnderTaps(padded(x, attrs), dy, kernelHeight, kernelWidth, attrs).map((under) =>
+    g.reshape(g.reduceSum(g.mul(dy, under), [0, 2, 3]), [channels, 1]),
+  );
+  return g.reshape(g.concat(sums, 1), weightShape);
+}
+
+function padded(x: Tensor, { pads }: Movement): Tensor {
+  return g.pad(x, [0, 0, pads[0], pads[1]], [0, 0, pads[2], pads[3]]);
+}
+
 /** What lies under each element of the kernel, in row-major order of the kernel: (C, P) each. */
 function columnsUnderTaps(dy: Tensor, x: Tensor, kernelHeight: number, kernelWidth: number, attrs: Movement): Tensor[] {
-  const { strides, pads, dilations } = attrs;
-  const padded = g.pad(x, [0, 0, pads[0], pads[1]], [0, 0, pads[2], pads[3]]);
-  const byChannel = g.transpose(padded, [1, 0, 2, 3]); // (B, C, H, W) -> (C, B, H, W)
+  const byChannel = g.transpose(padded(x, attrs), [1, 0, 2, 3]); // (B, C, H, W) -> (C, B, H, W)
   const places = dimProduct([dy.shape[0]!, dy.shape[2]!, dy.shape[3]!]);
+  return picturesUnderTaps(byChannel, dy, kernelHeight, kernelWidth, attrs).map((under) =>
+    g.reshape(under, [x.shape[1]!, places]),
+  );
+}
+
+/** The same, with the axes of a padded picture: (..., ..., h, w) each. */
+function picturesUnderTaps(
+  x: Tensor,
+  dy: Tensor,
+  kernelHeight: number,
+  kernelWidth: number,
+  attrs: Movement,
+): Tensor[] {
+  const { strides, dilations } = attrs;
   const lines = (t: Tensor, axis: 2 | 3, tap: number) => {
     const [start, stride] = [tap * dilations[axis - 2]!, strides[axis - 2]!];
     return g.slice(t, axis, start, start + ((dy.shape[axis] as number) - 1) * stride + 1, stride);
   };
-  return Array.from({ length: kernelHeight }, (_, ky) => lines(byChannel, 2, ky)).flatMap((rowsUnder) =>
-    Array.from({ length: kernelWidth }, (_, kx) => g.reshape(lines(rowsUnder, 3, kx), [x.shape[1]!, places])),
+  return Array.from({ length: kernelHeight }, (_, ky) => lines(x, 2, ky)).flatMap((rowsUnder) =>
+    Array.from({ length: kernelWidth }, (_, kx) => lines(rowsUnder, 3, kx)),
   );
 }
