@@ -184,7 +184,8 @@ function readModel(bytes: Uint8Array): OnnxModel {
  */
 export function readOnnx(bytes: Uint8Array, name = "ONNX model"): OnnxModel {
   try {
-    return readModel(bytes);
+    // A plain view: Node's Buffer is a Uint8Array whose slice() does not copy.
+    return readModel(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   } catch (error) {
     const code = error instanceof ToklipError ? error.code : "FILE_CORRUPT";
     throw new ToklipError(code, `${name}: ${messageOf(error)}`, { cause: error });
