@@ -12,13 +12,16 @@ import {
   type LongCallOptions,
   messageOf,
   type NDArray,
+  ndarray,
   ToklipError,
   type TypedArray,
   throwIfAborted,
 } from "../core/index.ts";
+import { Graph } from "../graph/index.ts";
 import { type Device, MAX_THREADS } from "../pipelines/model.ts";
 import {
   type Backend,
+  type Carry,
   compileProgram,
   type Feeds,
   type Fetches,
@@ -26,6 +29,7 @@ import {
   type RunOptions,
   type Session,
   type SessionState,
+  type StateArray,
 } from "../runtime/index.ts";
 import { SpillFile } from "./spill-file.ts";
 
@@ -59,6 +63,15 @@ interface Request {
   resolve(result: unknown): void;
   reject(error: unknown): void;
 }
+
+/** Devices whose tensors can stay in their memory between runs. */
+const KEEPS_BUFFERS: readonly Device[] = ["webgpu"];
+
+/**
+ * Fusions that lose an output which only gradients read, the deviation of a layer norm: the kernel they put in is told
+ * of the sum alone. They save a small kernel a block.
+ */
+const WRONG_FUSIONS = "SkipLayerNormFusion;BiasSkipLayerNormFusion";
 
 /** What ONNX Runtime says when memory runs out. */
 const OUT_OF_MEMORY = /bad_alloc|out of memory|failed to allocate/i;
@@ -168,13 +181,29 @@ function fromWire({ type, data, dims }: Wire): NDArray {
   return { dtype, shape: dims, data } as NDArray;
 }
 
+/** Gives the session that copies an array out of the device's memory, where one is needed. */
+type Downloader = () => Promise<number | undefined>;
+
 class OrtState implements SessionState {
   private readonly worker: SessionWorker;
+  private readonly downloader: Downloader;
+  private readonly names: ReadonlySet<string>;
   readonly id: number;
 
-  constructor(worker: SessionWorker, id: number) {
+  constructor(worker: SessionWorker, id: number, names: readonly string[], downloader: Downloader) {
     this.worker = worker;
+    this.downloader = downloader;
+    this.names = new Set(names);
     this.id = id;
+  }
+
+  async read(names: readonly string[]): Promise<Record<string, NDArray<"f32">>> {
+    const unknown = names.find((name) => !this.names.has(name));
+    if (unknown !== undefined) throw new ToklipError("ARGUMENT_INVALID", `the state has no array ${unknown}`);
+    const message = { kind: "readState", state: this.id, names, download: await this.downloader() };
+    const wires = (await this.worker.request(message)) as Readonly<Record<string, Wire>>;
+    const arrays = Object.entries(wires).map(([name, wire]) => [name, fromWire(wire) as NDArray<"f32">]);
+    return Object.fromEntries(arrays) as Record<string, NDArray<"f32">>;
   }
 
   async dispose(): Promise<void> {
@@ -186,16 +215,27 @@ class OrtSession implements Session {
   private readonly worker: SessionWorker;
   private readonly id: number;
   private readonly nextId: () => number;
+  private readonly downloader: Downloader;
+  private readonly carries: boolean;
   private disposed = false;
 
-  constructor(worker: SessionWorker, id: number, nextId: () => number) {
+  constructor(
+    worker: SessionWorker,
+    id: number,
+    { nextId, downloader, carries }: { nextId: () => number; downloader: Downloader; carries: boolean },
+  ) {
     this.worker = worker;
     this.id = id;
     this.nextId = nextId;
+    this.downloader = downloader;
+    this.carries = carries;
   }
 
-  async run(feeds: Feeds, { signal, state, writes = [], lent = {} }: RunOptions = {}): Promise<Fetches> {
+  async run(feeds: Feeds, { signal, state, aliases = {}, writes = [], lent = {} }: RunOptions = {}): Promise<Fetches> {
     if (this.disposed) throw new ToklipError("DISPOSED", "this model has been disposed of");
+    if (this.carries && state === undefined) {
+      throw new ToklipError("ARGUMENT_INVALID", "this model needs a state to keep its results in");
+    }
     throwIfAborted(signal, "run");
     const own = Object.entries(feeds).map(([name, array]) => [name, toWire(copied(array))] as const);
     const borrowed = Object.entries(lent).map(([name, array]) => [name, toWire(array)] as const);
@@ -207,6 +247,7 @@ class OrtSession implements Session {
       feeds: wires,
       lent: Object.keys(lent),
       state: (state as OrtState | undefined)?.id,
+      aliases,
       writes,
     };
     // What is lent must come back: such a run is not left before its end.
@@ -217,10 +258,15 @@ class OrtSession implements Session {
     return Object.fromEntries(Object.entries(fetched).map(([name, wire]) => [name, fromWire(wire)]));
   }
 
-  async createState(shapes: Readonly<Record<string, readonly number[]>>): Promise<SessionState> {
+  async createState(arrays: Readonly<Record<string, StateArray>>): Promise<SessionState> {
     const state = this.nextId();
-    await this.worker.request({ kind: "createState", state, shapes });
-    return new OrtState(this.worker, state);
+    const wires = Object.entries(arrays).map(([name, array]) => [
+      name,
+      "data" in array ? toWire(copied(array)) : toWire(ndarray("f32", array)),
+    ]);
+    const transfer = wires.map(([, wire]) => (wire as Wire).data.buffer as ArrayBuffer);
+    await this.worker.request({ kind: "createState", state, arrays: Object.fromEntries(wires) }, { transfer });
+    return new OrtState(this.worker, state, Object.keys(arrays), this.downloader);
   }
 
   async dispose(): Promise<void> {
@@ -228,6 +274,19 @@ class OrtSession implements Session {
     this.disposed = true;
     await this.worker.request({ kind: "release", session: this.id });
   }
+}
+
+/** x -> y, any number of elements: what downloads an array. A tensor's own `getData` ends the process (1.30). */
+const IDENTITY: Program = {
+  name: "download",
+  graph: identityGraph(),
+  weight: async () => ({ kind: "fed" }),
+};
+
+function identityGraph(): Graph {
+  const graph = new Graph();
+  graph.output("y", graph.input("x", "f32", ["N"]));
+  return graph;
 }
 
 export interface OrtBackendOptions {
@@ -257,19 +316,41 @@ export function createOrtBackend({
     intraOpNumThreads: threads,
     // Fatal messages only: what goes wrong is thrown, and thrown errors are ours to word.
     logSeverityLevel: 4,
-    extra: { session: { force_spinning_stop: "1", model_external_initializers_file_folder_path: root } },
+    extra: {
+      session: { force_spinning_stop: "1", model_external_initializers_file_folder_path: root },
+      ...(device !== "cpu" && { optimization: { disable_specified_optimizers: WRONG_FUSIONS } }),
+    },
+  };
+  const keepsBuffers = KEEPS_BUFFERS.includes(device);
+  const create = async (bytes: Uint8Array, carry: Carry | undefined, signal: AbortSignal | undefined) => {
+    const session = nextId();
+    const kept = Object.keys(keepsBuffers && carry ? carry.arrays : {}).map((output) => [output, "gpu-buffer"]);
+    const options = {
+      ...sessionOptions,
+      ...(kept.length > 0 && { preferredOutputLocation: Object.fromEntries(kept) }),
+    };
+    const message = { kind: "create", session, bytes, options, carry };
+    await worker.request(message, { transfer: [bytes.buffer as ArrayBuffer], signal });
+    return session;
+  };
+  let identity: Promise<number> | undefined;
+  const downloader: Downloader = async () => {
+    if (!keepsBuffers) return undefined;
+    identity ??= compileProgram(IDENTITY, { locate: (path) => path }).then((bytes) =>
+      create(bytes, undefined, undefined),
+    );
+    return identity;
   };
   return {
     async compile(program: Program, { signal, onProgress }: LongCallOptions = {}): Promise<Session> {
       throwIfAborted(signal, program.name);
       onProgress?.({ stage: "load", item: program.name, done: 0, total: 1, unit: "steps" });
       const spilled = new SpillFile();
-      const session = nextId();
+      let session: number;
       try {
         const locate = (path: string) => relative(root, path);
         const bytes = await compileProgram(program, { locate, spill: (weight) => spilled.append(weight) });
-        const message = { kind: "create", session, bytes, options: sessionOptions };
-        await worker.request(message, { transfer: [bytes.buffer as ArrayBuffer], signal });
+        session = await create(bytes, program.carry, signal);
       } catch (thrown) {
         if (device === "cpu" || (thrown instanceof ToklipError && thrown.code !== "RUNTIME_FAILED")) throw thrown;
         throw new ToklipError("DEVICE_UNAVAILABLE", `${device}: ${messageOf(thrown)}`, { cause: thrown });
@@ -277,7 +358,7 @@ export function createOrtBackend({
         await spilled.remove();
       }
       onProgress?.({ stage: "load", item: program.name, done: 1, total: 1, unit: "steps" });
-      return new OrtSession(worker, session, nextId);
+      return new OrtSession(worker, session, { nextId, downloader, carries: program.carry !== undefined });
     },
     dispose: () => worker.close(),
   };

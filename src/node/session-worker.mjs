@@ -8,7 +8,9 @@ ort.env.logLevel = "fatal";
 
 /** @typedef {{ type: string, data: any, dims: readonly number[] }} Wire an ONNX Runtime tensor in a message */
 
-/** @type {Map<number, ort.InferenceSession>} */
+/** @typedef {{ arrays: Record<string, string>, onlyIfFinite?: string }} Carry as in runtime/session.ts */
+
+/** @type {Map<number, { session: ort.InferenceSession, carry?: Carry }>} */
 const sessions = new Map();
 /** @type {Map<number, Record<string, ort.Tensor>>} */
 const states = new Map();
@@ -37,15 +39,50 @@ function writeState(source, arrays, axis, at) {
   });
 }
 
+/**
+ * Puts outputs into a state, in the place of the arrays that the run was fed; or drops them where their condition fails.
+ * @param {Carry} carry
+ * @param {Record<string, ort.Tensor>} outputs
+ * @param {Record<string, ort.Tensor>} held
+ */
+function carryOver({ arrays, onlyIfFinite }, outputs, held) {
+  const condition = onlyIfFinite === undefined ? undefined : outputs[onlyIfFinite];
+  const holds = condition === undefined || Number.isFinite(/** @type {Float32Array} */ (condition.data)[0]);
+  for (const [output, array] of Object.entries(arrays)) {
+    const [made, fed] = /** @type {[ort.Tensor, ort.Tensor]} */ ([outputs[output], held[array]]);
+    held[array] = holds ? made : fed;
+    (holds ? fed : made).dispose();
+  }
+}
+
+/**
+ * The elements of a tensor, which stays as it is, in an array of their own.
+ * @param {ort.Tensor} tensor
+ * @param {number} download the session that copies one from the device
+ */
+async function elementsOf(tensor, download) {
+  if (tensor.location === "cpu") return /** @type {Float32Array} */ (tensor.data).slice();
+  const flat = ort.Tensor.fromGpuBuffer(tensor.gpuBuffer, { dataType: "float32", dims: [tensor.size] });
+  const { y } = await sessionOf(download).session.run({ x: flat });
+  return /** @type {Float32Array} */ (/** @type {ort.Tensor} */ (y).data);
+}
+
+/** @param {number} id */
+function sessionOf(id) {
+  return /** @type {{ session: ort.InferenceSession, carry?: Carry }} */ (sessions.get(id));
+}
+
 /** @type {Record<string, (message: any) => Promise<{ result?: any, transfer?: ArrayBuffer[] }>>} */
 const handlers = {
-  async create({ session, bytes, options }) {
-    sessions.set(session, await ort.InferenceSession.create(bytes, options));
+  async create({ session, bytes, options, carry }) {
+    sessions.set(session, { session: await ort.InferenceSession.create(bytes, options), carry });
     return {};
   },
-  async run({ session, feeds, lent, state, writes }) {
+  async run({ session: id, feeds, lent, state, aliases, writes }) {
+    const { session, carry = { arrays: {} } } = sessionOf(id);
     const held = states.get(state) ?? {};
     const inputs = { ...held };
+    for (const [name, array] of Object.entries(aliases)) inputs[name] = /** @type {ort.Tensor} */ (held[array]);
     for (const [name, wire] of Object.entries(feeds)) inputs[name] = toTensor(wire);
     /** @type {{ fetched: Record<string, Wire>, returned: Record<string, Wire>, error?: string }} */
     const result = { fetched: {}, returned: {} };
@@ -55,7 +92,7 @@ const handlers = {
       transfer.push(feeds[name].data.buffer);
     }
     try {
-      const outputs = await /** @type {ort.InferenceSession} */ (sessions.get(session)).run(inputs);
+      const outputs = await session.run(inputs);
       for (const { output, arrays, axis, at } of writes) {
         writeState(
           /** @type {ort.Tensor} */ (outputs[output]),
@@ -64,7 +101,9 @@ const handlers = {
           at,
         );
       }
-      const kept = new Set(writes.map((/** @type {{ output: string }} */ write) => write.output));
+      carryOver(carry, outputs, held);
+      const written = writes.map((/** @type {{ output: string }} */ write) => write.output);
+      const kept = new Set([...written, ...Object.keys(carry.arrays)]);
       for (const [name, { type, data, dims }] of Object.entries(outputs)) {
         if (kept.has(name)) continue;
         result.fetched[name] = { type, data, dims };
@@ -75,22 +114,27 @@ const handlers = {
     }
     return { result, transfer };
   },
-  async createState({ state, shapes }) {
-    /** @type {Record<string, ort.Tensor>} */
-    const held = {};
-    for (const [name, dims] of Object.entries(shapes)) {
-      const size = dims.reduce((/** @type {number} */ product, /** @type {number} */ dim) => product * dim, 1);
-      held[name] = new ort.Tensor("float32", new Float32Array(size), dims);
-    }
-    states.set(state, held);
+  async createState({ state, arrays }) {
+    states.set(state, Object.fromEntries(Object.entries(arrays).map(([name, wire]) => [name, toTensor(wire)])));
     return {};
   },
+  async readState({ state, names, download }) {
+    const held = states.get(state) ?? {};
+    /** @type {Record<string, Wire>} */
+    const result = {};
+    for (const name of names) {
+      const tensor = /** @type {ort.Tensor} */ (held[name]);
+      result[name] = { type: tensor.type, data: await elementsOf(tensor, download), dims: tensor.dims };
+    }
+    return { result, transfer: Object.values(result).map(({ data }) => data.buffer) };
+  },
   async releaseState({ state }) {
+    for (const tensor of Object.values(states.get(state) ?? {})) tensor.dispose();
     states.delete(state);
     return {};
   },
   async release({ session }) {
-    await sessions.get(session)?.release();
+    await sessions.get(session)?.session.release();
     sessions.delete(session);
     return {};
   },

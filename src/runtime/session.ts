@@ -19,12 +19,22 @@ export type Weight =
       readonly length: number;
     };
 
+/** Outputs that are not returned but replace arrays of the state that the run was given: the next run is fed them. */
+export interface Carry {
+  /** The arrays' names by output. Each array feeds the input of its name. */
+  readonly arrays: Readonly<Record<string, string>>;
+  /** An output of one f32 element: where it is no finite number, the state stays as it was. */
+  readonly onlyIfFinite?: string;
+}
+
 /** A graph and where its weights are. */
 export interface Program {
   readonly name: string;
   readonly graph: Graph;
   /** The weight of a parameter. */
   weight(name: string): Promise<Weight>;
+  /** What each run keeps in its state, which it then needs. On devices with a memory of their own it stays there. */
+  readonly carry?: Carry;
 }
 
 /**
@@ -38,8 +48,16 @@ export interface StateWrite {
   readonly at: number;
 }
 
-/** Arrays that stay with the backend between runs and are fed to each: a cache that is not sent back and forth. */
+/** An array of a state at its start: its elements, or the shape of so many zeros. */
+export type StateArray = NDArray<"f32"> | readonly number[];
+
+/**
+ * Arrays that stay with the backend between runs and are fed to each: a cache or trained parameters, which are not sent
+ * back and forth. Any session of the backend may be given it.
+ */
 export interface SessionState {
+  /** Copies of some arrays. @throws ARGUMENT_INVALID for a name that it does not have */
+  read(names: readonly string[]): Promise<Record<string, NDArray<"f32">>>;
   /** Frees the arrays. */
   dispose(): Promise<void>;
 }
@@ -52,6 +70,8 @@ export interface RunOptions extends LongCallOptions {
    */
   readonly lent?: Record<string, NDArray>;
   readonly state?: SessionState;
+  /** Inputs that are fed an array of the state of another name. */
+  readonly aliases?: Readonly<Record<string, string>>;
   /** Outputs that are kept in the state instead of being returned. */
   readonly writes?: readonly StateWrite[];
 }
@@ -62,11 +82,11 @@ export interface Session {
    * Runs the graph once. Arrays in `lent` are replaced there by the same elements in new arrays when the run has ended,
    * well or not.
    * @throws ABORTED at once when the signal fires (a run under way ends by itself), DISPOSED, RUNTIME_FAILED,
-   * OUT_OF_MEMORY
+   * OUT_OF_MEMORY; ARGUMENT_INVALID without the state that the program carries over
    */
   run(feeds: Feeds, options?: RunOptions): Promise<Fetches>;
-  /** Zeroed f32 arrays of the given shapes, by the names of the inputs they feed. */
-  createState(shapes: Readonly<Record<string, readonly number[]>>): Promise<SessionState>;
+  /** f32 arrays by the names of the inputs they feed. */
+  createState(arrays: Readonly<Record<string, StateArray>>): Promise<SessionState>;
   /** Frees the graph and its weights. */
   dispose(): Promise<void>;
 }

@@ -6,24 +6,21 @@ import { type Communicator, singleProcess } from "./communicator.ts";
 import { type ContrastiveObjective, feedsOf } from "./contrastive-objective.ts";
 import {
   batchLossGraph,
-  type ContrastiveStep,
   compileContrastiveStep,
   featureWidths,
   type LossAndGradients,
   towerGraph,
+  wholeBatchGraph,
 } from "./contrastive-step.ts";
+import { HostLearner } from "./host-learner.ts";
 import type { ImageTextBatch } from "./image-text-batch.ts";
-import {
-  evaluatedParameters,
-  fileOf,
-  ParameterUpdate,
-  type ParameterUpdateOptions,
-  restoreParameters,
-} from "./parameter-update.ts";
+import type { Learner } from "./learner.ts";
+import type { ParameterUpdateOptions } from "./parameter-update.ts";
+import { ResidentLearner } from "./resident-learner.ts";
 import { recallAtOne } from "./retrieval.ts";
 import type { Schedule } from "./schedule.ts";
 import type { StepReport, Trainer, TrainerState } from "./trainer.ts";
-import { FedSession, outputsNamed, type Parameters } from "./training-graph.ts";
+import { outputsNamed, type Parameters } from "./training-graph.ts";
 
 /** What a training of towers is made of. */
 export interface ContrastiveTrainerOptions {
@@ -42,6 +39,8 @@ export interface ContrastiveTrainerOptions {
   /** Compute the inside of blocks again instead of keeping it: less memory for about a third more time. */
   readonly recompute?: boolean;
   readonly communicator?: Communicator;
+  /** Keep the parameters with the backend between steps: for devices with a memory of their own. Default false. */
+  readonly resident?: boolean;
 }
 
 function nothingFrozen(name: string): Promise<Weight> {
@@ -51,44 +50,33 @@ function nothingFrozen(name: string): Promise<Weight> {
 /** The trainer. */
 export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
   private readonly options: ContrastiveTrainerOptions;
-  private readonly parameters: Parameters;
-  private readonly update: ParameterUpdate;
-  private readonly compiled: ContrastiveStep;
-  private towers: FedSession | undefined;
-  private readonly losses = new Map<number, FedSession>();
+  private readonly learner: Learner;
 
-  private constructor(options: ContrastiveTrainerOptions, compiled: ContrastiveStep) {
+  private constructor(options: ContrastiveTrainerOptions, learner: Learner) {
     this.options = options;
-    this.parameters = options.parameters;
-    this.update = new ParameterUpdate(options.parameters, options.update);
-    this.compiled = compiled;
+    this.learner = learner;
   }
 
   /** Compiles the graphs of a training. @throws ARGUMENT_INVALID, GRAPH_INVALID, CHECKPOINT_MISMATCH, OUT_OF_MEMORY */
   static async create(options: ContrastiveTrainerOptions): Promise<ContrastiveTrainer> {
-    const { backend, objective, parameters, batchSize, partSize = batchSize, recompute = false } = options;
-    const { communicator = singleProcess, frozen = nothingFrozen } = options;
-    const sizes = { batchSize, partSize, recompute };
-    const step = await compileContrastiveStep(backend, objective, parameters, { ...sizes, communicator, frozen });
-    return new ContrastiveTrainer(options, step);
+    return new ContrastiveTrainer(options, await (options.resident ? residentLearner : hostLearner)(options));
   }
 
   async step(
     batch: ImageTextBatch,
     { step, total }: { readonly step: number; readonly total: number },
   ): Promise<StepReport> {
-    const { parts, gradients } = await this.lossAndGradients(batch);
-    const loss = Object.values(parts).reduce((sum, part) => sum + part, 0);
     const learningRate = this.options.schedule(step, total);
-    const scale = this.parameters.get("logit_scale");
-    const report = { loss, learningRate, parts: { ...parts, ...(scale && { logit_scale: Math.exp(scale.data[0]!) }) } };
-    if (!Number.isFinite(loss)) return { ...report, gradientNorm: Number.NaN };
-    return { ...report, gradientNorm: this.update.step(this.parameters, gradients, learningRate) };
+    const feeds = await this.options.objective.prepare(batch);
+    const { parts, gradientNorm, logitScale } = await this.learner.step(feeds, learningRate);
+    const loss = Object.values(parts).reduce((sum, part) => sum + part, 0);
+    const scale = logitScale !== undefined && { logit_scale: Math.exp(logitScale) };
+    return { loss, learningRate, parts: { ...parts, ...scale }, gradientNorm };
   }
 
   /** The loss by parts and all gradients of a batch, without a step: what the tests hold against the reference. */
   async lossAndGradients(batch: ImageTextBatch): Promise<LossAndGradients> {
-    return this.compiled.run(this.parameters, await this.options.objective.prepare(batch));
+    return this.learner.lossAndGradients(await this.options.objective.prepare(batch));
   }
 
   /**
@@ -96,19 +84,18 @@ export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
    * (`image_to_text@1`), and of texts whose picture is (`text_to_image@1`), over all samples together.
    */
   async evaluate(batches: AsyncIterable<ImageTextBatch>): Promise<Readonly<Record<string, number>>> {
+    const { objective } = this.options;
     const sums: Record<string, number> = {};
     const seen: Feeds[] = [];
     let samples = 0;
-    const parameters = evaluatedParameters(this.parameters, this.update.averages());
+    const evaluation = this.learner.evaluation();
     for await (const batch of batches) {
-      const feeds = await this.options.objective.prepare(batch);
-      const features = await (await this.towerSession()).run(
-        parameters,
-        feedsOf(this.options.objective.towerInputs, feeds),
-      );
       const count = batch.keys.length;
-      const inputs = { ...features, ...feedsOf(this.options.objective.lossInputs, feeds) };
-      const fetched = await (await this.lossSession(count)).run(parameters, inputs);
+      const feeds = await objective.prepare(batch);
+      const towers = () => towerGraph(objective, "B");
+      const features = await evaluation.run("eval_towers", towers, feedsOf(objective.towerInputs, feeds));
+      const inputs = { ...features, ...feedsOf(objective.lossInputs, feeds) };
+      const fetched = await evaluation.run(`eval_loss_${count}`, () => evaluatedLoss(objective, count), inputs);
       for (const [name, data] of outputsNamed("part.", fetched)) sums[name] = (sums[name] ?? 0) + data[0]! * count;
       seen.push({ ...inputs, concepts: batch.concepts });
       samples += count;
@@ -118,48 +105,46 @@ export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
     return { loss, ...parts, ...recallOf(seen) };
   }
 
-  state(): TrainerState {
-    const { files, json } = this.update.state();
-    return { files: { model: this.parameters, ...files }, json };
+  state(): Promise<TrainerState> {
+    return this.learner.state();
   }
 
-  restore({ files, json }: TrainerState): void {
-    restoreParameters(this.parameters, fileOf(files, "model"));
-    this.update.restore(files, json);
+  restore(state: TrainerState): Promise<void> {
+    return this.learner.restore(state);
   }
 
   /** The trained parameters as they are, or averaged where an average is kept. */
-  trained(weights: "last" | "ema" = "last"): ReadonlyMap<string, NDArray> {
-    return (weights === "ema" ? this.update.averages() : undefined) ?? this.parameters;
+  trained(weights: "last" | "ema" = "last"): Promise<ReadonlyMap<string, NDArray>> {
+    return this.learner.trained(weights);
   }
 
   async dispose(): Promise<void> {
-    for (const session of [this.compiled, this.towers, ...this.losses.values(), this.options.objective]) {
-      await session?.dispose();
-    }
+    await this.learner.dispose();
+    await this.options.objective.dispose();
   }
+}
 
-  private async towerSession(): Promise<FedSession> {
-    this.towers ??= await this.compile("eval_towers", towerGraph(this.options.objective, "B"));
-    return this.towers;
-  }
+async function hostLearner(options: ContrastiveTrainerOptions): Promise<Learner> {
+  const { backend, objective, parameters, update, batchSize, partSize = batchSize, recompute = false } = options;
+  const { communicator = singleProcess, frozen = nothingFrozen } = options;
+  const sizes = { batchSize, partSize, recompute };
+  const step = await compileContrastiveStep(backend, objective, parameters, { ...sizes, communicator, frozen });
+  return new HostLearner({ backend, parameters, step, update, frozen });
+}
 
-  private async lossSession(count: number): Promise<FedSession> {
-    let session = this.losses.get(count);
-    if (session === undefined) {
-      const { objective } = this.options;
-      const widths = featureWidths(towerGraph(objective, count));
-      const graph = batchLossGraph(objective, count, widths, { withGradients: false });
-      session = await this.compile("eval_loss", graph);
-      this.losses.set(count, session);
-    }
-    return session;
+async function residentLearner(options: ContrastiveTrainerOptions): Promise<Learner> {
+  const { backend, objective, parameters, update, batchSize, partSize = batchSize, recompute = false } = options;
+  const { communicator = singleProcess, frozen = nothingFrozen } = options;
+  if (partSize !== batchSize || communicator.size > 1) {
+    throw new ToklipError("ARGUMENT_INVALID", "parameters stay on the device only for whole batches in one process");
   }
+  const graph = () => wholeBatchGraph(objective, batchSize, (name) => parameters.has(name), recompute);
+  return ResidentLearner.create({ backend, parameters, graph, update, frozen });
+}
 
-  private compile(name: string, graph: Graph): Promise<FedSession> {
-    const { backend, frozen = nothingFrozen } = this.options;
-    return FedSession.compile(backend, name, graph, this.parameters, frozen);
-  }
+/** The loss of a batch of this size over features. */
+function evaluatedLoss(objective: ContrastiveObjective, count: number): Graph {
+  return batchLossGraph(objective, count, featureWidths(towerGraph(objective, count)), { withGradients: false });
 }
 
 function recallOf(seen: readonly Feeds[]): Record<string, number> {

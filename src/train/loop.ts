@@ -180,7 +180,7 @@ class TrainingLoop<Batch extends Positioned> {
       throw mismatch(`was written by ${run.processes.length} processes, now there are ${communicator.size}`);
     }
     if (run.step > totalSteps) throw mismatch(`${run.step} steps are done, more than the ${totalSteps} asked for`);
-    trainer.restore({ files, json: mine.trainer });
+    await trainer.restore({ files, json: mine.trainer });
     this.step = run.step;
     this.position = mine.position;
     this.best = run.best;
@@ -286,7 +286,7 @@ class TrainingLoop<Batch extends Positioned> {
   /** Writes a checkpoint of the present step. */
   private async save(): Promise<void> {
     const { trainer, communicator, folder, keepLast, onEvent } = this.options;
-    const { files, json } = trainer.state();
+    const { files, json } = await trainer.state();
     const mine = { position: this.position!, trainer: json } satisfies ProcessState;
     const states = await gatherTexts(communicator, stringify(mine, "the state of the trainer"));
     if (folder.checkpoints !== undefined) {

@@ -42,9 +42,9 @@ export interface Trainer<Batch> {
   evaluate(batches: AsyncIterable<Batch>): Promise<Readonly<Record<string, number>>>;
   /** Pictures to look at, after an evaluation. */
   samples?(batch: Batch): Promise<readonly SamplePicture[]>;
-  state(): TrainerState;
+  state(): TrainerState | Promise<TrainerState>;
   /** @throws CHECKPOINT_MISMATCH, RESUME_MISMATCH */
-  restore(state: TrainerState): void;
+  restore(state: TrainerState): void | Promise<void>;
   /** Waits for the work under way and frees everything. */
   dispose(): Promise<void>;
 }

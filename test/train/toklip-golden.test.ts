@@ -24,7 +24,7 @@ const backend = createOrtBackend();
 let tensor: (name: string) => Promise<NDArray>;
 let batch: ImageTextBatch;
 
-async function createTrainer(partSize = 5, recompute = false): Promise<ContrastiveTrainer> {
+async function createTrainer(partSize = 5, recompute = false, resident = false): Promise<ContrastiveTrainer> {
   const { trainer, fresh } = await createToklipTrainer({
     backend,
     model: goldenConfig("ViT-tiny-16-SigLIP2-64-toklip"),
@@ -41,6 +41,7 @@ async function createTrainer(partSize = 5, recompute = false): Promise<Contrasti
     batchSize: 5,
     partSize,
     recompute,
+    resident,
   });
   expect(fresh).toEqual([]);
   return trainer;
@@ -70,12 +71,13 @@ async function checkGradients(gradients: ReadonlyMap<string, Float32Array>): Pro
 
 describe("the tiny TokLIP is trained as the reference trains it", () => {
   test.each([
-    ["in one go", 5, false],
-    ["one sample at a time", 1, false],
-    ["blocks computed again", 5, true],
-    ["one sample at a time, blocks computed again", 1, true],
-  ])("losses and all gradients of the first step, %s", async (_, partSize, recompute) => {
-    const trainer = await createTrainer(partSize, recompute);
+    ["in one go", 5, false, false],
+    ["one sample at a time", 1, false, false],
+    ["blocks computed again", 5, true, false],
+    ["one sample at a time, blocks computed again", 1, true, false],
+    ["parameters staying with the backend", 5, false, true],
+  ])("losses and all gradients of the first step, %s", async (_, partSize, recompute, resident) => {
+    const trainer = await createTrainer(partSize, recompute, resident);
     const { parts, gradients } = await trainer.lossAndGradients(batch);
     const { contrastive_loss, distill_loss } = golden.first_step_losses_fp64;
     expect(Math.abs(parts.contrastive! / contrastive_loss - 1)).toBeLessThan(1e-6);
@@ -84,8 +86,11 @@ describe("the tiny TokLIP is trained as the reference trains it", () => {
     await trainer.dispose();
   });
 
-  test("losses and rates of six steps, parameters after three", async () => {
-    const trainer = await createTrainer();
+  test.each([
+    ["in JavaScript", false],
+    ["in the graph", true],
+  ])("losses and rates of six steps, parameters after three, updated %s", async (_, resident) => {
+    const trainer = await createTrainer(5, false, resident);
     for (const [step, expected] of golden.steps.entries()) {
       const report = await trainer.step(batch, { step, total: golden.total_steps });
       expect(Math.abs(report.learningRate / expected.lr - 1)).toBeLessThan(1e-12);
@@ -103,7 +108,7 @@ describe("the tiny TokLIP is trained as the reference trains it", () => {
 async function checkParameters(trainer: ContrastiveTrainer): Promise<void> {
   const after = await readAll(await openCheckpointFile(goldenPath("train/tiny_train_epoch_1.pt")));
   let isolated = 0;
-  for (const [name, { shape, data }] of trainer.trained()) {
+  for (const [name, { shape, data }] of await trainer.trained()) {
     const expected = after.get(name)!.data;
     const third = /(qkv|kv)\.bias$/.test(name) ? shape[0]! / (name.includes("qkv") ? 3 : 2) : 0;
     const first = name.includes("qkv") ? third : 0;
