@@ -41,8 +41,8 @@ export interface SampleGroup {
 /**
  * Walks a data set in groups. What is left of an epoch goes into the first group of the next; where the walk ends, it is a
  * smaller group of its own.
- * @throws ARGUMENT_INVALID when an epoch of an endless walk has fewer usable samples than a group; DATA_EMPTY when a walk
- * that ends has none; what the data set throws
+ * @throws ARGUMENT_INVALID when an epoch of an endless walk has fewer usable samples than a group; DATA_EMPTY when it, or
+ * a walk that ends, has none; what the data set throws
  */
 export async function* walkGroups(dataset: Dataset, options: WalkOptions): AsyncGenerator<SampleGroup> {
   let samples: WalkedSample[] = [];
@@ -79,6 +79,7 @@ async function* walkSamples(dataset: Dataset, options: WalkOptions): AsyncGenera
   const first = from?.epoch ?? 0;
   let last: DataItem | undefined;
   let usable = 0;
+  let lastBad: BadSample | undefined;
   for (let epoch = first; epoch < epochs; epoch++) {
     const position = last?.position ?? from;
     const before = usable;
@@ -86,13 +87,20 @@ async function* walkSamples(dataset: Dataset, options: WalkOptions): AsyncGenera
       last = item;
       const checked = checkItem(item, options);
       if ("sample" in checked) usable++;
+      else lastBad = checked.bad;
       yield { ...checked, item, epoch };
     }
     // Of an epoch that an earlier run began, only the rest is seen.
     const isWhole = epoch > first || from === undefined;
-    if (isWhole && epochs === Number.POSITIVE_INFINITY) checkSize(dataset, usable - before, options.groupSize);
+    if (isWhole && epochs === Number.POSITIVE_INFINITY) checkSize(dataset, usable - before, options.groupSize, lastBad);
   }
-  if (usable === 0 && from === undefined) throw new ToklipError("DATA_EMPTY", `${dataset.name}: no sample can be used`);
+  if (usable === 0 && from === undefined) throw noneUsable(dataset, lastBad);
+}
+
+function noneUsable({ name }: Dataset, lastBad: BadSample | undefined): ToklipError {
+  const why =
+    lastBad === undefined ? "there are no samples" : `no sample can be used, the last because: ${lastBad.message}`;
+  return new ToklipError("DATA_EMPTY", `${name}: ${why}`);
 }
 
 function checkItem({ sample, bad }: DataItem, { needCaptions = false }: WalkOptions) {
@@ -105,12 +113,15 @@ function checkItem({ sample, bad }: DataItem, { needCaptions = false }: WalkOpti
 
 /**
  * Refuses data of which a step would need a sample twice.
- * @throws ARGUMENT_INVALID
+ * @param lastBad one that could not be used, for the message
+ * @throws DATA_EMPTY, ARGUMENT_INVALID
  */
-export function checkSize({ name }: Dataset, size: number, groupSize: number): void {
+export function checkSize(dataset: Dataset, size: number, groupSize: number, lastBad?: BadSample): void {
   if (size >= groupSize) return;
+  if (size === 0) throw noneUsable(dataset, lastBad);
+  const others = lastBad === undefined ? "" : `; the last of the others could not be used because: ${lastBad.message}`;
   throw new ToklipError(
     "ARGUMENT_INVALID",
-    `${name}: a step takes ${groupSize} samples, more than the ${size} usable ones of an epoch`,
+    `${dataset.name}: a step takes ${groupSize} samples, more than the ${size} usable ones of an epoch${others}`,
   );
 }

@@ -50,9 +50,12 @@ export async function openTeacher(
 ): Promise<{ readonly config: ToklipConfig; readonly checkpoint: Checkpoint }> {
   const path = await nodePlatform.locate(teacher.checkpoint, { download: false });
   const checkpoint = await nodePlatform.openCheckpoint(path);
-  const { model } = teacher;
-  const config = await findConfig(nodePlatform, path, checkpoint, model ?? undefined);
-  return { config, checkpoint };
+  try {
+    return { config: await findConfig(nodePlatform, path, checkpoint, teacher.model ?? undefined), checkpoint };
+  } catch (thrown) {
+    await checkpoint.close();
+    throw thrown;
+  }
 }
 
 /** The tokenizer of a text tower. @throws FILE_NOT_FOUND, TOKENIZER_INVALID, TOKENIZER_MISMATCH */

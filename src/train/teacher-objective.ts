@@ -4,6 +4,7 @@
  *
  * Dim letters: B batch, H W pixels, T text length, D width.
  */
+import { ToklipError } from "../core/index.ts";
 import { l2Normalize } from "../graph/index.ts";
 import {
   SIGMOID_LOGIT_BIAS_INIT,
@@ -24,11 +25,17 @@ export const LOSS_SCALARS: Readonly<Record<ContrastiveLossName, Readonly<Record<
   sigmoid: { logit_scale: SIGMOID_LOGIT_SCALE_INIT, logit_bias: SIGMOID_LOGIT_BIAS_INIT },
 };
 
-/** The objective of a pixel teacher. Nothing in it is frozen. */
+/** The objective of a pixel teacher. Nothing in it is frozen. @throws CONFIG_INVALID for a model that reads image ids */
 export function teacherObjective(
-  { trunk, text, embedDim }: ToklipConfig,
+  { name, trunk, text, embedDim, vq }: ToklipConfig,
   loss: ContrastiveLossName,
 ): ContrastiveObjective {
+  if (vq !== undefined) {
+    throw new ToklipError(
+      "CONFIG_INVALID",
+      `${name}: it reads image ids; a teacher is a pixel model, without vision_cfg.vq`,
+    );
+  }
   return {
     towerInputs: {
       pixels: { dtype: "f32", shape: [3, trunk.imageSize, trunk.imageSize] },
