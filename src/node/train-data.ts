@@ -1,5 +1,7 @@
 /** The data of a training run: data sets and batches as its configuration says. */
+import { resolve } from "node:path";
 import { ToklipError } from "../core/index.ts";
+import { isAddress } from "../data/data-files.ts";
 import {
   type Batch,
   type Dataset,
@@ -13,6 +15,7 @@ import {
 } from "../data/index.ts";
 import type { Augmentation } from "../image/index.ts";
 import type { Communicator } from "../train/communicator.ts";
+import type { FeatureCache } from "../train/feature-cache.ts";
 import type { DataConfig, DataSourceConfig } from "../train/run-config.ts";
 import { findDataFiles, nodeDataFiles } from "./data-files.ts";
 import { findShards, nodeShardSource } from "./shard-source.ts";
@@ -67,9 +70,26 @@ function columnsOf({ image_column, caption_column, concept_column, image_root }:
  * @throws FILE_NOT_FOUND, FILE_READ_FAILED, DATA_INVALID, DATA_EMPTY, ABORTED
  */
 export function openDataSource(source: string | DataSourceConfig, signal?: AbortSignal): Promise<Dataset> {
-  const full = typeof source === "string" ? SHORT_FORMS.find(([pattern]) => pattern.test(source))?.[1](source) : source;
-  if (full === undefined) throw new ToklipError("DATA_INVALID", "data: the path is empty");
+  const full = fullSource(source);
   return (SOURCES[full.type] as (source: DataSourceConfig, signal?: AbortSignal) => Promise<Dataset>)(full, signal);
+}
+
+function fullSource(source: string | DataSourceConfig): DataSourceConfig {
+  if (typeof source !== "string") return source;
+  const full = SHORT_FORMS.find(([pattern]) => pattern.test(source))?.[1](source);
+  if (full === undefined) throw new ToklipError("DATA_INVALID", "data: the path is empty");
+  return full;
+}
+
+/**
+ * Names the pictures that a source gives under a crop, for a cache: where the source is, wherever it is named from, how
+ * its samples are counted, and what is cut out of them.
+ */
+export function pictureScope(source: string | DataSourceConfig, { crop, background = "white" }: Augmentation): string {
+  const full = fullSource(source);
+  const place = full.type === "webdataset" ? full.shards : full.type === "parquet" ? full.files : full.path;
+  const places = place.split("::").map((part) => (isAddress(part) ? part : resolve(part)));
+  return JSON.stringify([full.type, places, "group_by_image" in full && full.group_by_image, crop, background]);
 }
 
 /** The augmentation of a configuration, in the image folder's words. */
@@ -89,6 +109,8 @@ export interface BatchSources {
   /** Where texts are wanted. */
   readonly text?: LoaderOptions["text"];
   readonly communicator: Communicator;
+  /** Where pictures may be known already. */
+  readonly cache?: FeatureCache | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onBad?: LoaderOptions["onBad"];
 }
@@ -103,7 +125,9 @@ export interface RunBatches {
 
 /** Opens the data of a run. @throws as `openDataSource` */
 export async function openRunBatches(sources: BatchSources): Promise<RunBatches> {
-  const { data, seed, batchSize, imageSize, decode, text, communicator, signal, onBad, evalBatches } = sources;
+  const { data, seed, batchSize, imageSize, decode, text, communicator, cache, signal, onBad, evalBatches } = sources;
+  const augmentation = augmentationOf(data);
+  const evalAugmentation: Augmentation = { crop: { kind: data.eval_crop } };
   const dataset = await openDataSource(data.train, signal);
   const held = data.eval === null ? undefined : await openDataSource(data.eval, signal);
   const shared = {
@@ -129,7 +153,8 @@ export async function openRunBatches(sources: BatchSources): Promise<RunBatches>
         size,
         needCaptions,
         captions: data.captions,
-        augmentation: augmentationOf(data),
+        augmentation,
+        recall: cache?.recall(pictureScope(data.train, augmentation)),
         badLimit: { fraction, ...(count !== null && { count }) },
         onBad,
       }),
@@ -142,7 +167,8 @@ export async function openRunBatches(sources: BatchSources): Promise<RunBatches>
             needCaptions,
             epochs: 1,
             shuffle: false,
-            augmentation: { crop: { kind: data.eval_crop } },
+            augmentation: evalAugmentation,
+            recall: cache?.recall(pictureScope(data.eval!, evalAugmentation)),
             badLimit: { fraction: 1 },
           }),
           evalBatches,

@@ -5,6 +5,7 @@ import { PREFIXES, type ToklipConfig, vqOf } from "../models/index.ts";
 import type { Backend } from "../runtime/index.ts";
 import type { TextTokenizer } from "../text/index.ts";
 import type { Communicator } from "../train/communicator.ts";
+import type { FeatureCache } from "../train/feature-cache.ts";
 import type { ImageTextBatch } from "../train/image-text-batch.ts";
 import { checkInit } from "../train/initial-weights.ts";
 import type { RunConfig, RunConfigs, TrainingKind } from "../train/run-config.ts";
@@ -21,6 +22,8 @@ export interface TrainerContext<K extends TrainingKind = TrainingKind> {
   readonly model: ToklipConfig;
   readonly backend: Backend;
   readonly communicator: Communicator;
+  /** Where a TokLIP's training finds and keeps what its frozen parts make. */
+  readonly cache?: FeatureCache | undefined;
 }
 
 /** A trainer with what its batches need. */
@@ -135,6 +138,7 @@ const BUILDERS: { readonly [K in TrainingKind]: Builder<K> } = {
       ...commonOptions(context),
       ...givenParts(config, model, init, teacher),
       logitScaleRange: config.logit_scale_range,
+      cache: context.cache,
     });
     return { ...built, close: () => closeAll(taught) };
   },

@@ -5,6 +5,7 @@ import { type LongCallOptions, ToklipError } from "../core/index.ts";
 import type { BadSample, Batch, JsonValue } from "../data/index.ts";
 import type { ToklipConfig } from "../models/index.ts";
 import type { Communicator } from "../train/communicator.ts";
+import type { FeatureCache } from "../train/feature-cache.ts";
 import type { ImageTextBatch } from "../train/image-text-batch.ts";
 import { type Positioned, runTraining, type TrainingEvent, type TrainingSummary } from "../train/loop.ts";
 import { withOverrides } from "../train/overrides.ts";
@@ -12,6 +13,7 @@ import { mayDiffer, parseRunConfig, type RunConfig, type TrainingKind } from "..
 import { openRunFolder } from "../train/run-folder.ts";
 import { smokeConfig } from "../train/smoke.ts";
 import { createDecodePool } from "./decode-pool.ts";
+import { openRunCache } from "./feature-cache.ts";
 import { communicatorFromEnvironment } from "./mpi.ts";
 import { createOrtBackend } from "./ort-backend.ts";
 import { pictureWriter, readRunFolder, withRunFolder } from "./run-folder.ts";
@@ -106,7 +108,9 @@ async function trainIn(storage: Parameters<typeof openRunFolder>[0]["storage"], 
   const backend = createOrtBackend({
     threads: config.threads ?? Math.max(1, Math.floor(cpus().length / localSize(communicator))),
   });
+  let cache: FeatureCache | undefined;
   try {
+    cache = await openRunCache(prepared);
     const batches = await openRunBatches({
       data: config.data,
       seed: config.seed,
@@ -116,10 +120,11 @@ async function trainIn(storage: Parameters<typeof openRunFolder>[0]["storage"], 
       decode: pool.decode,
       ...(tokenizer && { text: { tokenizer, contextLength: model.text.contextLength } }),
       communicator,
+      cache,
       signal,
       onBad,
     });
-    const opened = await openTrainer({ config, model, backend, communicator });
+    const opened = await openTrainer({ config, model, backend, communicator, cache });
     if (folder.resumeFrom === undefined) tellFresh(prepared, opened.fresh);
     try {
       return await runTraining<ImageTextBatch & Positioned>({
@@ -132,6 +137,7 @@ async function trainIn(storage: Parameters<typeof openRunFolder>[0]["storage"], 
       await opened.close();
     }
   } finally {
+    await cache?.close();
     await pool.dispose();
     await backend.dispose();
   }

@@ -69,7 +69,8 @@ function towersWork(
   return { graph, trained, otherMultiplyAdds: again + before, frozen };
 }
 
-const noEncoders = { encode: () => Promise.reject(new Error("not run")), dispose: async () => {} };
+const notRun = () => Promise.reject(new Error("not run"));
+const noEncoders = { pictures: notRun, texts: notRun, dispose: async () => {} };
 
 type WorkOf<K extends TrainingKind> = (config: RunConfigs[K], options: EstimateOptions, partSize: number) => Work;
 

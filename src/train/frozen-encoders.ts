@@ -6,7 +6,10 @@ import { concatRows, type NDArray, rows, ToklipError } from "../core/index.ts";
 import { type GraphName, NAMES, type ToklipConfig, traceGraph } from "../models/index.ts";
 import type { Backend, Feeds, Fetches, Session, Weight } from "../runtime/index.ts";
 import type { ImageTextBatch } from "./image-text-batch.ts";
-import type { FrozenEncoders, FrozenFeatures, WantedFeatures } from "./toklip-objective.ts";
+import type { FrozenEncoders, PictureFeatures, WantedFeatures } from "./toklip-objective.ts";
+
+/** More are hardly quicker. */
+const MOST_AT_ONCE = 8;
 
 /** Gives the weights of a model by name. */
 export type WeightSource = (name: string) => Promise<Weight>;
@@ -20,7 +23,7 @@ export interface FrozenEncoderOptions {
   readonly weights: WeightSource;
   /** The pixel teacher, where there is one. */
   readonly teacher?: { readonly config: ToklipConfig; readonly weights: WeightSource };
-  /** Samples of one run. Default 8. */
+  /** Samples of every run; see `evenPartSize`. Default 8. */
   readonly partSize?: number;
 }
 
@@ -43,7 +46,7 @@ export function checkTeacher(student: ToklipConfig, teacher: ToklipConfig): void
 
 /** Prepares the frozen encoders; each is compiled when it is first wanted. @throws CHECKPOINT_MISMATCH */
 export function createFrozenEncoders(options: FrozenEncoderOptions): FrozenEncoders {
-  const { backend, config, weights, teacher, partSize = 8 } = options;
+  const { backend, config, weights, teacher, partSize = MOST_AT_ONCE } = options;
   if (teacher) checkTeacher(config, teacher.config);
   const sessions = new Map<GraphName, Promise<Session>>();
   const sessionOf = (name: GraphName, model: ToklipConfig, weight: WeightSource): Promise<Session> => {
@@ -54,27 +57,27 @@ export function createFrozenEncoders(options: FrozenEncoderOptions): FrozenEncod
     }
     return session;
   };
-  const encode = async (batch: ImageTextBatch, wanted: WantedFeatures): Promise<FrozenFeatures> => {
-    const { pixels, textIds } = batch;
-    const run = async (name: GraphName, feeds: Feeds, model = config, weight = weights): Promise<Fetches> =>
-      runInParts(await sessionOf(name, model, weight), feeds, partSize);
-    const { ids } = await run("vq_encoder", { [NAMES.pixels]: pixels });
-    const text = wanted.text ? await run("text_encoder", { [NAMES.textIds]: textIds }) : undefined;
+  const run = async (name: GraphName, feeds: Feeds, model = config, weight = weights): Promise<Fetches> =>
+    runInParts(await sessionOf(name, model, weight), feeds, partSize);
+  const pictures = async ({ pixels }: ImageTextBatch, wanted: WantedFeatures): Promise<PictureFeatures> => {
+    const feeds = { [NAMES.pixels]: pixels };
+    const { ids } = await run("vq_encoder", feeds);
     const taught =
-      wanted.teacher || wanted.teacherTokens
-        ? await run("pixel_encoder", { [NAMES.pixels]: pixels }, ...required(teacher))
-        : undefined;
+      wanted.teacher || wanted.teacherTokens ? await run("pixel_encoder", feeds, ...required(teacher)) : undefined;
     return {
       ids: ids as NDArray<"i32">,
-      ...(text && { textFeatures: text[NAMES.textFeatures] as NDArray<"f32"> }),
       ...(wanted.teacher && { teacherFeatures: taught![NAMES.imageFeatures] as NDArray<"f32"> }),
       ...(wanted.teacherTokens && { teacherTokens: taught![NAMES.tokenFeatures] as NDArray<"f32"> }),
     };
   };
+  const texts = async (textIds: NDArray<"i32">): Promise<NDArray<"f32">> => {
+    const fetched = await run("text_encoder", { [NAMES.textIds]: textIds });
+    return fetched[NAMES.textFeatures] as NDArray<"f32">;
+  };
   const dispose = async () => {
     for (const session of sessions.values()) await (await session).dispose();
   };
-  return { encode, dispose };
+  return { pictures, texts, dispose };
 }
 
 function required(teacher: FrozenEncoderOptions["teacher"]): [ToklipConfig, WeightSource] {
@@ -83,14 +86,31 @@ function required(teacher: FrozenEncoderOptions["teacher"]): [ToklipConfig, Weig
   return [teacher.config, teacher.weights];
 }
 
+/**
+ * Runs parts of one size, the last filled up with copies of its last row: kernels may round otherwise for another number
+ * of rows, and a sample's features must not depend on which samples come with it.
+ */
 async function runInParts(session: Session, feeds: Feeds, partSize: number): Promise<Fetches> {
   const [name, array] = Object.entries(feeds)[0]!;
   const count = array.shape[0]!;
   const parts: Fetches[] = [];
   for (let start = 0; start < count; start += partSize) {
-    parts.push(await session.run({ [name]: rows(array, start, Math.min(start + partSize, count)) }));
+    const part = rows(array, start, Math.min(start + partSize, count));
+    parts.push(await session.run({ [name]: filledUp(part, partSize) }));
   }
   return Object.fromEntries(
-    Object.keys(parts[0]!).map((output) => [output, concatRows(parts.map((part) => part[output]!))]),
+    Object.keys(parts[0]!).map((output) => [output, rows(concatRows(parts.map((part) => part[output]!)), 0, count)]),
   );
+}
+
+function filledUp(part: NDArray, size: number): NDArray {
+  const count = part.shape[0]!;
+  if (count === size) return part;
+  const last = rows(part, count - 1, count);
+  return concatRows([part, ...new Array<NDArray>(size - count).fill(last)]);
+}
+
+/** How many samples the frozen parts take at once for batches of a size: at most 8, so that parts fit the batch well. */
+export function evenPartSize(batchSize: number): number {
+  return Math.ceil(batchSize / Math.ceil(batchSize / MOST_AT_ONCE));
 }

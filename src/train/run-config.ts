@@ -164,8 +164,11 @@ const toklip = z.strictObject({
       token_distillation: weight.default(0),
     })
     .prefault({}),
-  /** Keep the results of the frozen parts on disk; only where nothing about a picture is random. */
-  cache: z.boolean().default(false),
+  /**
+   * Keep the results of the frozen parts on disk, in the run's folder or in one that runs share; only where nothing about
+   * a picture is random.
+   */
+  cache: z.union([z.boolean(), z.string().min(1)]).default(false),
   optimizer: adamw,
 });
 
@@ -249,6 +252,7 @@ const MAY_DIFFER: readonly string[] = [
   "data.workers",
   "data.prefetch",
   "data.bad_limit",
+  "cache",
 ];
 
 /**
@@ -271,7 +275,27 @@ export function parseRunConfig<K extends TrainingKind>(kind: K, json: unknown, n
   if ((config.steps === null) === (config.epochs === null)) {
     throw new ToklipError("CONFIG_INVALID", `${name}: give steps or epochs, one of the two`);
   }
+  if (config.kind === "toklip" && config.cache !== false) checkCacheable(config.data, name);
   return config;
+}
+
+/** Checks that a picture is the same in each epoch. */
+function checkCacheable({ augmentation }: DataConfig, name: string): void {
+  const { crop, flip, color_jitter, grayscale, background } = augmentation;
+  const random = {
+    crop: crop.kind !== "shortest" && crop.kind !== "squash",
+    flip: flip !== 0,
+    color_jitter: color_jitter !== null,
+    grayscale: grayscale !== 0,
+    background: background === "random",
+  };
+  const key = Object.entries(random).find(([, isRandom]) => isRandom)?.[0];
+  if (key === undefined) return;
+  const advice = key === "crop" ? "use the crop shortest or squash" : "leave it out";
+  throw new ToklipError(
+    "CONFIG_INVALID",
+    `${name}: cache: data.augmentation.${key} is random, so that no epoch could use another's features; ${advice}, or the cache`,
+  );
 }
 
 type Issue = z.core.$ZodIssue;

@@ -29,8 +29,10 @@ export const TOKLIP_LOSS_WEIGHTS: ToklipLossWeights = { contrastive: 1, distilla
 
 /** The parts of TokLIP that stay as they are, applied to pictures and texts. */
 export interface FrozenEncoders {
-  /** pixels (B, 3, H, W), text ids (B, T) -> what the objective is fed. */
-  encode(batch: ImageTextBatch, wanted: WantedFeatures): Promise<FrozenFeatures>;
+  /** pixels (B, 3, H, W) -> what is wanted of them. */
+  pictures(batch: ImageTextBatch, wanted: WantedFeatures): Promise<PictureFeatures>;
+  /** i32 (B, T), padded -> f32 (B, D), not normalised. */
+  texts(textIds: NDArray<"i32">): Promise<NDArray<"f32">>;
   dispose(): Promise<void>;
 }
 
@@ -41,16 +43,23 @@ export interface WantedFeatures {
   readonly teacherTokens: boolean;
 }
 
-/** Results of the frozen encoders. */
-export interface FrozenFeatures {
+/** What the frozen parts make of pictures. */
+export interface PictureFeatures {
   /** i32 (B, h, w). */
   readonly ids: NDArray<"i32">;
-  /** f32 (B, D), not normalised. */
-  readonly textFeatures?: NDArray<"f32">;
   /** f32 (B, D), not normalised. */
   readonly teacherFeatures?: NDArray<"f32">;
   /** f32 (B, N, D). */
   readonly teacherTokens?: NDArray<"f32">;
+}
+
+/** What a loss needs. */
+export function wantedFeatures(weights: ToklipLossWeights): WantedFeatures {
+  return {
+    text: weights.contrastive > 0,
+    teacher: weights.distillation > 0,
+    teacherTokens: weights.tokenDistillation > 0,
+  };
 }
 
 /** The objective of a TokLIP, with its frozen parts. @throws CONFIG_INVALID when all weights are 0 */
@@ -61,11 +70,7 @@ export function toklipObjective(
 ): ContrastiveObjective {
   const { trunk, embedDim } = config;
   const { side, tokens } = gridOf(trunk);
-  const wanted: WantedFeatures = {
-    text: weights.contrastive > 0,
-    teacher: weights.distillation > 0,
-    teacherTokens: weights.tokenDistillation > 0,
-  };
+  const wanted = wantedFeatures(weights);
   if (!Object.values(wanted).some(Boolean)) {
     throw new ToklipError("CONFIG_INVALID", "loss: every weight is 0, so there is nothing to train for");
   }
@@ -91,7 +96,10 @@ export function toklipObjective(
         ? {}
         : { token_distill: tokenDistillationLoss(inner!.tokens!, teacher_tokens, weights.tokenDistillation) },
     batchLoss: (graph, { image }, inputs) => batchLoss(graph, l2Normalize(image!), inputs, weights),
-    prepare: async (batch) => feedsOfFrozen(await encoders.encode(batch, wanted), batch),
+    prepare: async (batch) => {
+      const pictures = await encoders.pictures(batch, wanted);
+      return feedsOfFrozen(pictures, wanted.text ? await encoders.texts(batch.textIds) : undefined, batch);
+    },
     dispose: () => encoders.dispose(),
   };
 }
@@ -116,7 +124,8 @@ function batchLoss(graph: Graph, imageFeatures: Tensor, inputs: Tensors, weights
 }
 
 function feedsOfFrozen(
-  { ids, textFeatures, teacherFeatures, teacherTokens }: FrozenFeatures,
+  { ids, teacherFeatures, teacherTokens }: PictureFeatures,
+  textFeatures: NDArray<"f32"> | undefined,
   { concepts }: ImageTextBatch,
 ): Feeds {
   return {

@@ -8,7 +8,8 @@ import type { Communicator } from "./communicator.ts";
 import type { ContrastiveObjective } from "./contrastive-objective.ts";
 import { wholeBatchGraph } from "./contrastive-step.ts";
 import { ContrastiveTrainer } from "./contrastive-trainer.ts";
-import { checkTeacher, createFrozenEncoders } from "./frozen-encoders.ts";
+import type { FeatureCache } from "./feature-cache.ts";
+import { checkTeacher, createFrozenEncoders, evenPartSize } from "./frozen-encoders.ts";
 import { checkWeights, initialParameters, weightsOf } from "./initial-weights.ts";
 import { decayGroups } from "./parameter-groups.ts";
 import type { Schedule } from "./schedule.ts";
@@ -44,8 +45,10 @@ export interface ToklipTrainingOptions extends TowersTrainingOptions {
   readonly teacher?: { readonly config: ToklipConfig; readonly checkpoint: Checkpoint } | undefined;
   /** Where the VQ and the text tower come from, in order of preference. Default `checkpoints`. */
   readonly frozenCheckpoints?: readonly Checkpoint[];
-  /** Samples that the frozen parts take at once. Default 8. */
+  /** Samples that the frozen parts take at once. Default `evenPartSize`: at most 8. */
   readonly frozenPartSize?: number;
+  /** Keeps what the frozen parts make. Stays the caller's. */
+  readonly cache?: FeatureCache | undefined;
 }
 
 /** A trainer that is ready, and the names of parameters that no checkpoint had. */
@@ -117,7 +120,8 @@ export function checkGivenParts({ model, checkpoints, frozenCheckpoints, teacher
 
 /** Trains TokLIP's token encoder. @throws CHECKPOINT_MISMATCH, CONFIG_INVALID, ARGUMENT_INVALID, OUT_OF_MEMORY */
 export async function createToklipTrainer(options: ToklipTrainingOptions): Promise<ReadyTrainer> {
-  const { backend, model, checkpoints, frozenCheckpoints = checkpoints, teacher, weights, frozenPartSize } = options;
+  const { backend, model, checkpoints, frozenCheckpoints = checkpoints, teacher, weights, cache } = options;
+  const { frozenPartSize = evenPartSize(options.batchSize) } = options;
   checkGivenParts(options);
   const encoders = createFrozenEncoders({
     backend,
@@ -126,11 +130,11 @@ export async function createToklipTrainer(options: ToklipTrainingOptions): Promi
     ...(teacher && {
       teacher: { config: teacher.config, weights: weightsOf([teacher.checkpoint], teacher.config.name) },
     }),
-    ...(frozenPartSize !== undefined && { partSize: frozenPartSize }),
+    partSize: frozenPartSize,
   });
   return assemble(
     options,
-    toklipObjective(model, encoders, weights),
+    toklipObjective(model, cache?.over(encoders) ?? encoders, weights),
     isTrainedInToklip,
     LOSS_SCALARS.softmax,
     frozenCheckpoints,
