@@ -270,7 +270,7 @@ export function mayDiffer({ optimizer: { schedule } }: RunConfig): readonly stri
 export function parseRunConfig<K extends TrainingKind>(kind: K, json: unknown, name: string): RunConfigs[K] {
   const schema = SCHEMAS[kind];
   const parsed = schema.safeParse(json);
-  if (!parsed.success) throw new ToklipError("CONFIG_INVALID", `${name}: ${describe(parsed.error.issues[0]!, schema)}`);
+  if (!parsed.success) throw new ToklipError("CONFIG_INVALID", `${name}: ${describe(parsed.error.issues, schema)}`);
   const config = parsed.data as RunConfigs[K];
   if ((config.steps === null) === (config.epochs === null)) {
     throw new ToklipError("CONFIG_INVALID", `${name}: give steps or epochs, one of the two`);
@@ -300,7 +300,23 @@ function checkCacheable({ augmentation }: DataConfig, name: string): void {
 
 type Issue = z.core.$ZodIssue;
 
-function describe(issue: Issue, schema: z.ZodType): string {
+/** The issue that says most: an unknown key, which may be why another is missing; else the first. */
+function mostTelling(issues: readonly Issue[]): Issue {
+  return issues.find(({ code }) => code === "unrecognized_keys") ?? issues[0]!;
+}
+
+/** Of a union, the issue of the member that the value was meant as: one about something in it, not about its type. */
+function innermost(issue: Issue): Issue {
+  if (issue.code !== "invalid_union") return issue;
+  const members = issue.errors.filter((issues) => issues.length > 0).map(mostTelling);
+  const meant = members.find(({ path, code }) => path.length > 0 || code === "unrecognized_keys");
+  if (meant !== undefined) return innermost({ ...meant, path: [...issue.path, ...meant.path] });
+  const expected = members.map(({ message }) => message.replace(/^Invalid \w+: |, received .*$/g, ""));
+  return { ...issue, message: expected.join(" or ") || issue.message };
+}
+
+function describe(issues: readonly Issue[], schema: z.ZodType): string {
+  const issue = innermost(mostTelling(issues));
   const path = issue.path.join(".");
   if (issue.code !== "unrecognized_keys") return `${path || "configuration"}: ${issue.message}`;
   const key = issue.keys[0]!;
