@@ -42,6 +42,7 @@ Keys of every configuration (defaults in brackets; the complete one is written t
   init              checkpoints to begin from [at random]
   optimizer         learning_rate, betas, eps, weight_decay, clip_norm, schedule [cosine], warmup
   ema               { "decay": 0.999 } keeps a moving average of the parameters [none]
+  device            cpu [the default], cuda or webgpu; checkpoints are the same for all
   recompute         less memory for about a third more time [false]
   log_every [10], eval_every, checkpoint_every, samples_every [500], keep_last [2], seed [0]`;
 

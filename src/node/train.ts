@@ -106,6 +106,7 @@ async function trainIn(storage: Parameters<typeof openRunFolder>[0]["storage"], 
   const tokenizer = await tokenizerOf(config, model);
   const pool = createDecodePool(config.data.workers === null ? {} : { workers: config.data.workers });
   const backend = createOrtBackend({
+    device: config.device,
     threads: config.threads ?? Math.max(1, Math.floor(cpus().length / localSize(communicator))),
   });
   let cache: FeatureCache | undefined;

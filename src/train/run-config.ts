@@ -120,6 +120,11 @@ const common = {
     .strictObject({ decay: z.number().min(0).max(1), warmup: z.boolean().default(true) })
     .nullable()
     .default(null),
+  /**
+   * Where to compute. On others than the CPU the towers' parameters stay there between steps, where one process takes
+   * its batch whole; otherwise, and for a VQ, they travel with each step.
+   */
+  device: z.enum(["cpu", "cuda", "webgpu"]).default("cpu"),
   threads: count.nullable().default(null),
   log_every: every.default(10),
   eval_every: every.default(500),
@@ -247,6 +252,7 @@ const MAY_DIFFER: readonly string[] = [
   "samples_every",
   "keep_last",
   "best",
+  "device",
   "threads",
   "data.eval",
   "data.workers",

@@ -37,6 +37,8 @@ export interface TowersTrainingOptions {
   readonly partSize?: number;
   readonly recompute?: boolean;
   readonly communicator?: Communicator;
+  /** See `ContrastiveTrainerOptions`. */
+  readonly resident?: boolean;
 }
 
 /** The training of a TokLIP. */

@@ -150,7 +150,8 @@ describe("pictures of one concept are positives of one another", () => {
     ["sigmoid", "a teacher with the sigmoid loss", sigmoidByHand],
   ] as const)("in the %s loss, as computed by hand", async (_, name, byHand) => {
     const trainer = await CREATORS[name]!({ partSize: 3 }); // so that the features are given too
-    const scalar = (parameter: string) => Number(trainer.trained().get(parameter)?.data[0]);
+    const trained = await trainer.trained();
+    const scalar = (parameter: string) => Number(trained.get(parameter)?.data[0]);
     const losses: number[] = [];
     for (const concepts of [DIFFERENT, SHARED]) {
       const { parts, features } = await trainer.lossAndGradients(batchOf(concepts));
