@@ -52,7 +52,9 @@ export function scheduleOf({ optimizer }: RunConfig) {
 }
 
 function commonOptions({ config, model, backend, communicator }: TrainerContext) {
-  const { optimizer, ema, part_size, recompute, seed } = config;
+  const { optimizer, ema, part_size, recompute, seed, device } = config;
+  const batchSize = localBatchSize(config, communicator);
+  const partSize = Math.min(part_size ?? batchSize, batchSize);
   return {
     backend,
     model,
@@ -60,8 +62,9 @@ function commonOptions({ config, model, backend, communicator }: TrainerContext)
     recompute,
     communicator,
     schedule: scheduleOf(config),
-    batchSize: localBatchSize(config, communicator),
-    ...(part_size !== null && { partSize: Math.min(part_size, localBatchSize(config, communicator)) }),
+    batchSize,
+    partSize,
+    resident: device !== "cpu" && partSize === batchSize && communicator.size === 1,
     ema: ema ?? undefined,
     optimizer: {
       betas: optimizer.betas,
