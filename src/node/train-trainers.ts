@@ -136,30 +136,29 @@ const BUILDERS: { readonly [K in TrainingKind]: Builder<K> } = {
   toklip: async (context, init) => {
     const { config, model } = context;
     const teacher = config.teacher ? await openTeacher(config.teacher) : undefined;
-    const taught = teacher ? [teacher.checkpoint] : [];
-    const built = await createToklipTrainer({
+    const built = createToklipTrainer({
       ...commonOptions(context),
       ...givenParts(config, model, init, teacher),
       logitScaleRange: config.logit_scale_range,
       cache: context.cache,
     });
-    return { ...built, close: () => closeAll(taught) };
+    return withClose(built, () => closeAll(teacher ? [teacher.checkpoint] : []));
   },
   teacher: async (context, init) => {
     const { config } = context;
-    const built = await createTeacherTrainer({
+    const built = createTeacherTrainer({
       ...commonOptions(context),
       checkpoints: init,
       loss: config.loss.type,
       logitScaleRange: config.logit_scale_range,
     });
-    return { ...built, close: async () => {} };
+    return withClose(built, async () => {});
   },
   vq: async (context, init) => {
     const { config, model } = context;
     const perceptual = await openPerceptual(config);
     const { model: _, ...common } = commonOptions(context);
-    const built = await createVqTrainer({
+    const built = createVqTrainer({
       ...common,
       config: vqOf(model),
       imageSize: model.trunk.imageSize,
@@ -168,7 +167,7 @@ const BUILDERS: { readonly [K in TrainingKind]: Builder<K> } = {
       perceptualWeights: perceptual.weights,
       codebook: { patience: config.codebook.patience, reviveEvery: config.codebook.revive_every },
     });
-    return { ...built, close: perceptual.close };
+    return withClose(built, perceptual.close);
   },
 };
 
@@ -185,15 +184,28 @@ export async function openTrainer(context: TrainerContext): Promise<OpenTrainer>
   const init = await openCheckpoints(context.config.init);
   try {
     checkInit(init, context.model);
-    const build = BUILDERS[context.config.kind] as Builder<TrainingKind>;
-    const opened = await build(context, init);
-    const close = async () => {
-      await opened.close();
-      await closeAll(init);
-    };
-    return { ...opened, close };
   } catch (thrown) {
     await closeAll(init);
+    throw thrown;
+  }
+  const build = BUILDERS[context.config.kind] as Builder<TrainingKind>;
+  return withClose(build(context, init), () => closeAll(init));
+}
+
+/** A trainer that is being built, with what closes its files after its own; called at once when it cannot be built. */
+async function withClose(
+  building: Promise<Omit<OpenTrainer, "close"> & Partial<Pick<OpenTrainer, "close">>>,
+  close: () => Promise<void>,
+): Promise<OpenTrainer> {
+  try {
+    const built = await building;
+    const closeBoth = async () => {
+      await built.close?.();
+      await close();
+    };
+    return { ...built, close: closeBoth };
+  } catch (thrown) {
+    await close();
     throw thrown;
   }
 }
