@@ -11,6 +11,7 @@ import {
   opRow,
   type Tensor,
 } from "../graph/index.ts";
+import { orderLeaves } from "./leaf-order.ts";
 import type { OnnxInitializer, OnnxModel, OnnxNode, OnnxValue, Placement } from "./model.ts";
 
 class Builder implements Lowering {
@@ -114,5 +115,6 @@ export function lowerGraph(
   });
   const clash = inputs.find((input) => graph.outputs.has(input.name));
   if (clash) throw new ToklipError("GRAPH_INVALID", `${clash.name} is both an input and an output`);
-  return { name, nodes: builder.nodes, initializers: builder.initializers, inputs, outputs, metadata };
+  const nodes = orderLeaves(builder.nodes, [...graph.outputs.keys()]);
+  return { name, nodes, initializers: builder.initializers, inputs, outputs, metadata };
 }

@@ -2,8 +2,7 @@
  * A loss and its gradients as one graph, and the session that runs it over parameters that live outside of it.
  *
  * Outputs: each part of a loss as `part.<name>`; the gradient of each trained parameter as `d.<name>`; whatever else was
- * asked for. ONNX Runtime executes from the last output backwards, so gradients are put in the reverse of the order in
- * which they were derived: each is then computed right after what it needs, and that is freed (docs/engine.md).
+ * asked for.
  */
 import type { NDArray } from "../core/index.ts";
 import { add, Graph, gradients, type Tensor } from "../graph/index.ts";
@@ -61,7 +60,6 @@ export function trainingGraph(
   const losses = [{ parts, trained }, ...others];
   const names = [...graph.parameters.keys()];
   const derived = losses.flatMap((loss) => derive(graph, loss, names, recompute));
-  derived.sort(([, a], [, b]) => b.node.id - a.node.id);
   for (const [name, tensor] of derived) graph.output(name, tensor);
   for (const [name, tensor] of Object.entries(outputs)) graph.output(name, tensor);
   for (const [name, tensor] of losses.flatMap((loss) => Object.entries(loss.parts))) {
