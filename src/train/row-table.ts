@@ -105,8 +105,10 @@ export class RowTable {
   /**
    * Adds rows, those that are not there yet. When they cannot be written, or there are over 16 million, a warning is told
    * and no more are kept from then on.
+   * @throws INTERNAL for a row of another size
    */
   async append(rows: readonly KeyedRow[]): Promise<void> {
+    for (const { key, row } of rows) this.checkSize(key, row);
     const fresh = [...new Map(rows.map((row) => [shortKey(row.key), row])).entries()];
     const missing = fresh.filter(([short]) => !this.places.has(short)).map(([, row]) => row);
     if (!this.grows || missing.length === 0) return;
@@ -129,17 +131,19 @@ export class RowTable {
     await this.own?.index.close();
   }
 
+  private checkSize(key: Uint8Array, row: Uint8Array): void {
+    const { rowBytes } = this.options;
+    if (row.byteLength === rowBytes && key.byteLength === KEY_BYTES) return;
+    throw new ToklipError("INTERNAL", `cache: a row of ${row.byteLength} bytes, expected ${rowBytes}`);
+  }
+
   private async write(rows: readonly KeyedRow[]): Promise<void> {
     this.own ??= await this.begin();
     const { file, data, index } = this.own;
     const { recordBytes } = this;
-    const { rowBytes } = this.options;
     const records = new Uint8Array(rows.length * recordBytes);
     const entries = new Uint8Array(rows.length * ENTRY_BYTES);
     for (const [i, { key, row }] of rows.entries()) {
-      if (row.byteLength !== rowBytes || key.byteLength !== KEY_BYTES) {
-        throw new ToklipError("INTERNAL", `cache: a row of ${row.byteLength} bytes, expected ${rowBytes}`);
-      }
       seal(records.subarray(i * recordBytes, (i + 1) * recordBytes), key, row);
       seal(entries.subarray(i * ENTRY_BYTES, (i + 1) * ENTRY_BYTES), key);
     }

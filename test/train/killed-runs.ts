@@ -21,7 +21,7 @@ const SHARDS = { type: "webdataset", shards: "shards/{0..2}.tar", buffer_size: 5
 const EVERY = { log_every: 1, eval_every: 5, checkpoint_every: 3, samples_every: 5, ema: { decay: 0.9 } };
 const optimizer = { learning_rate: 1e-3, warmup: 3, clip_norm: 1 };
 
-/** A run of each kind. Eight pictures are no whole number of batches, so that these go over the ends of epochs. */
+/** A run of each kind, and one of TokLIP with its cache. Eight pictures are no whole number of batches, so that these go over the ends of epochs. */
 export const KILLED_RUNS: Readonly<Record<string, object>> = {
   toklip: {
     ...RUNS.toklip,
@@ -32,6 +32,16 @@ export const KILLED_RUNS: Readonly<Record<string, object>> = {
     batch_size: 6,
     part_size: 3,
     recompute: true,
+  },
+  "toklip-cached": {
+    ...RUNS.toklip,
+    ...EVERY,
+    optimizer,
+    // Another crop for the evaluation: its pictures are not those of the training to the cache.
+    data: { ...RUNS.toklip.data, captions: "random", templates: "simple", eval_crop: "shortest" },
+    loss: { token_distillation: 10 },
+    batch_size: 6,
+    cache: true,
   },
   teacher: {
     ...RUNS.teacher,
@@ -108,7 +118,7 @@ export async function trainKilled(
 }
 
 function begin(main: string, kind: string, run: string): ChildProcess {
-  const args = [main, "train", kind, "--config", `${kind}.json`, "--out", run, "--resume", "--quiet"];
+  const args = [main, "train", kind.split("-")[0]!, "--config", `${kind}.json`, "--out", run, "--resume", "--quiet"];
   return spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"] });
 }
 
@@ -152,7 +162,8 @@ const TIMES = ["time", "seconds", "images_per_second", "data_seconds"];
 
 /**
  * What a run left, by file, without the times in it: configuration, metrics, samples, the model, and the last checkpoint
- * with all its tensors. The drawn curve names the folder, event files and checkpoints on the way are a session's own.
+ * with all its tensors. The drawn curve names the folder; event files, checkpoints on the way and the files of the cache
+ * are a session's own.
  */
 async function outcomeOf(run: string): Promise<ReadonlyMap<string, string>> {
   const files = new Map<string, string>();
@@ -160,7 +171,7 @@ async function outcomeOf(run: string): Promise<ReadonlyMap<string, string>> {
   for (const entry of await readdir(run, { recursive: true, withFileTypes: true })) {
     const file = path.join(entry.parentPath, entry.name);
     const name = path.relative(run, file);
-    if (!entry.isFile() || /^(events|loss-curve|\.lock)/.test(name) || name.endsWith("manifest.json")) continue;
+    if (!entry.isFile() || /^(events|loss-curve|cache|\.lock)/.test(name) || name.endsWith("manifest.json")) continue;
     if (name.startsWith("checkpoints/") && !name.startsWith(`checkpoints/${last}/`)) continue;
     const bytes = await readFile(file);
     files.set(name, /\.jsonl?$/.test(name) ? withoutTimes(bytes.toString()) : bytes.toString("base64"));
