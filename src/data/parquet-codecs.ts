@@ -1,13 +1,13 @@
 /**
- * The compressions of Parquet pages. Decoders come from hyparquet-compressors; what they are given is checked first, since
- * a page's header names the size of the result, and memory of that size is taken before a byte is decoded.
- *
- * What is not held off: a Zstandard block made on purpose of sequences that reach beyond it keeps its decoder busy for
- * seconds, though within the memory it was given.
+ * The compressions of Parquet pages. Decoders come from hyparquet-compressors, and for Zstandard from zstddec, which is the
+ * format's own decoder as WebAssembly: it keeps to the room it is given and ends on any bytes. What they are given is
+ * checked first, since a page's header names the size of the result, and memory of that size is taken before a byte is
+ * decoded.
  *
  * Brotli is not here: its decoder grows the result to whatever the data ask for. LZO and the old LZ4 framing are not either.
  */
 import { compressors } from "hyparquet-compressors";
+import { ZSTDDecoder } from "zstddec";
 import { messageOf, ToklipError } from "../core/index.ts";
 
 interface Codec {
@@ -32,6 +32,13 @@ const CODECS: ReadonlyMap<number, Codec> = new Map<number, Codec>([
 
 /** What a compressed page may have besides what its ratio allows: headers. */
 const SLACK_BYTES = 1024;
+
+const zstd = new ZSTDDecoder();
+
+/** Makes the decoders ready; to be awaited once before pages are read. */
+export function prepareCodecs(): Promise<void> {
+  return zstd.init();
+}
 
 /** Whether pages of this codec can be read. */
 export function isKnownCodec(codec: number): boolean {
@@ -71,10 +78,10 @@ const ZSTD_BLOCK_BYTES = 2 ** 17;
 /** The sizes of a frame's content-size field, by its flag. */
 const ZSTD_SIZE_BYTES = [0, 2, 4, 8] as const;
 
-/** Zstandard (RFC 8878): its decoder takes no limit, so the frame must first say or show that it keeps to one. */
+/** Zstandard (RFC 8878). The frame must first say or show that it keeps to the page. */
 function decompressZstd(bytes: Uint8Array, byteLength: number, where: string): Uint8Array {
   checkZstdFrame(bytes, byteLength, where);
-  return compressors.ZSTD!(bytes, byteLength);
+  return zstd.decode(bytes, byteLength);
 }
 
 function checkZstdFrame(bytes: Uint8Array, byteLength: number, where: string): void {

@@ -13,6 +13,7 @@ import { type DataFiles, readPicture } from "./data-files.ts";
 import type { Dataset } from "./dataset.ts";
 import { type BlockLayout, blockStarts } from "./epoch-order.ts";
 import { type IndexedEntry, indexedDataset, type SampleList } from "./indexed-dataset.ts";
+import { prepareCodecs } from "./parquet-codecs.ts";
 import { type Column, decodeColumn, lastAtMost } from "./parquet-column.ts";
 import { type ColumnChunk, type ParquetFooter, type RowGroup, readParquetFooter } from "./parquet-footer.ts";
 import { findColumns, type LeafColumn, type PictureColumns } from "./parquet-schema.ts";
@@ -48,6 +49,7 @@ export async function openParquet(
 ): Promise<Dataset> {
   const { signal, onProgress } = options;
   if (paths.length === 0) throw new ToklipError("DATA_EMPTY", "parquet: no files are named");
+  await prepareCodecs();
   const groups: Group[] = [];
   for (const [i, path] of paths.entries()) {
     throwIfAborted(signal, path);
