@@ -153,7 +153,7 @@ async function train(context: CliContext, kind: TrainingKind, flags: TrainFlags)
   const { json, quiet, config, smoke, resume = false } = flags;
   const out = flags.out ?? join("runs", `${basename(config, ".json")}${smoke ? "-smoke" : ""}`);
   const progress = new TrainProgress(context, { quiet });
-  const warned = new Set<string>();
+  const bad = new Map<string, number>();
   try {
     const result = await context.engine.train({
       ...(await requestOf(kind, flags)),
@@ -162,14 +162,16 @@ async function train(context: CliContext, kind: TrainingKind, flags: TrainFlags)
       signal: context.signal,
       onEvent: progress.report,
       onBad: ({ reason, message }) => {
-        if (warned.has(reason)) return;
-        warned.add(reason);
+        const count = (bad.get(reason) ?? 0) + 1;
+        bad.set(reason, count);
+        if (count > 1) return;
         progress.report({
           type: "warning",
           message: `bad sample (${reason}), more of the kind are only counted: ${message}`,
         });
       },
     });
+    if (bad.size > 0) progress.report({ type: "warning", message: describeBad(bad) });
     progress.stop();
     const { steps, seconds, checkpoint, best, model } = result;
     const text = `${out}: ${steps} steps in ${formatDuration(seconds)}, model ${model}`;
@@ -178,6 +180,13 @@ async function train(context: CliContext, kind: TrainingKind, flags: TrainFlags)
   } finally {
     progress.stop();
   }
+}
+
+/** `7 samples could not be used: 5 undecodable, 2 no caption`; one that comes in each epoch counts in each. */
+function describeBad(bad: ReadonlyMap<string, number>): string {
+  const total = [...bad.values()].reduce((sum, count) => sum + count, 0);
+  const reasons = [...bad].map(([reason, count]) => `${count} ${reason}`);
+  return `${total} samples could not be used: ${reasons.join(", ")}`;
 }
 
 async function estimate(context: CliContext, kind: TrainingKind, flags: TrainFlags): Promise<number> {
