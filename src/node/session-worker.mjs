@@ -104,8 +104,9 @@ const handlers = {
       carryOver(carry, outputs, held);
       const written = writes.map((/** @type {{ output: string }} */ write) => write.output);
       const kept = new Set([...written, ...Object.keys(carry.arrays)]);
-      for (const [name, { type, data, dims }] of Object.entries(outputs)) {
+      for (const [name, output] of Object.entries(outputs)) {
         if (kept.has(name)) continue;
+        const { type, data, dims } = output;
         result.fetched[name] = { type, data, dims };
         transfer.push(/** @type {ArrayBuffer} */ (/** @type {Float32Array} */ (data).buffer));
       }

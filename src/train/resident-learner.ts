@@ -123,12 +123,10 @@ export class ResidentLearner implements Learner {
 
   async state(): Promise<TrainerState> {
     const { steps, averages } = this.counts;
-    const { ema } = this.options.update;
-    const names = steps > 0 ? this.names : [];
-    const optimizer = new Map<string, NDArray>();
-    for (const moment of MOMENTS) {
-      for (const [name, array] of await this.read(moment, names)) optimizer.set(`${name}${moment}`, array);
-    }
+    const { ema, groups } = this.options.update;
+    const names = steps > 0 ? groups.flatMap(({ shapes }) => [...shapes.keys()]) : [];
+    const moments = await this.arrays.read(names.flatMap((name) => MOMENTS.map((moment) => `${name}${moment}`)));
+    const optimizer = new Map(Object.entries(moments));
     const files = { model: await this.read(""), optimizer, ...(ema && { ema: await this.read(".ema") }) };
     const made = { steps: Object.fromEntries(names.map((name) => [name, steps])) };
     return { files, json: { optimizer: made, ema: ema ? { updates: averages } : null } };
@@ -159,9 +157,9 @@ export class ResidentLearner implements Learner {
   }
 
   /** One array of each parameter, by the parameters' names. */
-  private async read(suffix: string, names = this.names): Promise<Map<string, NDArray>> {
-    const arrays = await this.arrays.read(names.map((name) => `${name}${suffix}`));
-    return new Map(names.map((name) => [name, arrays[`${name}${suffix}`]!]));
+  private async read(suffix: string): Promise<Map<string, NDArray>> {
+    const arrays = await this.arrays.read(this.names.map((name) => `${name}${suffix}`));
+    return new Map(this.names.map((name) => [name, arrays[`${name}${suffix}`]!]));
   }
 
   private session(name: string, graph: () => Graph): Promise<Session> {

@@ -1,14 +1,12 @@
 // The reference's own training step of the tiny TokLIP: losses, every gradient, parameters after three steps.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type NDArray, ndarray } from "../../src/core/index.ts";
+import type { NDArray } from "../../src/core/index.ts";
 import { openCheckpointFile } from "../../src/node/checkpoint.ts";
 import { createOrtBackend } from "../../src/node/ort-backend.ts";
 import type { ContrastiveTrainer } from "../../src/train/contrastive-trainer.ts";
 import type { ImageTextBatch } from "../../src/train/image-text-batch.ts";
-import { createSchedule } from "../../src/train/schedule.ts";
-import { TOKLIP_LOSS_WEIGHTS } from "../../src/train/toklip-objective.ts";
-import { createToklipTrainer } from "../../src/train/towers-trainer.ts";
-import { goldenConfig, goldenJson, goldenPath, goldenTensors, maxDifference, readAll } from "../goldens.ts";
+import { goldenJson, goldenPath, goldenTensors, maxDifference, readAll } from "../goldens.ts";
+import { goldenBatch, tinyTrainer } from "./tiny-training.ts";
 
 interface Golden {
   readonly steps: readonly { readonly lr: number; readonly contrastive_loss: number; readonly distill_loss: number }[];
@@ -25,36 +23,14 @@ let tensor: (name: string) => Promise<NDArray>;
 let batch: ImageTextBatch;
 
 async function createTrainer(partSize = 5, recompute = false, resident = false): Promise<ContrastiveTrainer> {
-  const { trainer, fresh } = await createToklipTrainer({
-    backend,
-    model: goldenConfig("ViT-tiny-16-SigLIP2-64-toklip"),
-    checkpoints: [await openCheckpointFile(goldenPath("tiny/tiny.pt"))],
-    teacher: {
-      config: goldenConfig("ViT-tiny-16-SigLIP2-64"),
-      checkpoint: await openCheckpointFile(goldenPath("train/teacher.pt")),
-    },
-    weights: TOKLIP_LOSS_WEIGHTS,
-    seed: 0,
-    optimizer: { betas: [0.9, 0.95], eps: 1e-6, weightDecay: 0.1 },
-    logitScaleRange: [0, Math.log(100)],
-    schedule: createSchedule("cosine", { learningRate: 1e-3, warmup: 2 }),
-    batchSize: 5,
-    partSize,
-    recompute,
-    resident,
-  });
+  const { trainer, fresh } = await tinyTrainer(backend, { partSize, recompute, resident });
   expect(fresh).toEqual([]);
   return trainer;
 }
 
 beforeAll(async () => {
   tensor = await goldenTensors("train/golden_train.safetensors");
-  batch = {
-    pixels: (await tensor("images")) as NDArray<"f32">,
-    textIds: (await tensor("texts")) as NDArray<"i32">,
-    concepts: ndarray("i32", [5], Int32Array.of(0, 1, 2, 3, 4)),
-    keys: ["a", "b", "c", "d", "e"],
-  };
+  batch = await goldenBatch();
 });
 afterAll(() => backend.dispose());
 
