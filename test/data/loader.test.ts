@@ -370,3 +370,85 @@ test.each<[Partial<LoaderOptions>, string]>([
 ])("the options %j are refused at once", (options, message) => {
   expect(() => load(madeUpData(50), options)).toThrow(message);
 });
+
+describe("pictures that are known", () => {
+  /** Remembers which samples were read, and knows those whose number is even. */
+  function memory(dataset: Dataset) {
+    const [asked, readKeys]: [string[], string[]] = [[], []];
+    const watched: Dataset = {
+      ...dataset,
+      async *read(options) {
+        for await (const item of dataset.read(options)) {
+          const { sample } = item;
+          const image = () => {
+            readKeys.push(sample!.key);
+            return sample!.image();
+          };
+          const version = async () => `v${sample!.key}`;
+          yield { ...item, position: item.position, ...(sample && { sample: { ...sample, image, version } }) };
+        }
+      },
+    };
+    const find = async (name: string) => {
+      asked.push(name);
+      const key = Number(name.split("\n")[1]);
+      return key % 2 === 0 ? Uint8Array.of(key) : undefined;
+    };
+    return { watched, asked, readKeys, recall: { scope: "scope", find } };
+  }
+
+  test("are not read, and their pixels are zeros", async () => {
+    const { watched, asked, readKeys, recall } = memory(madeUpData(8));
+    const batches = await take(load(watched, { recall, epochs: 1 }), 2);
+    const bare = await take(load(madeUpData(8), { epochs: 1 }), 2);
+    expect(readKeys.sort()).toEqual(["1", "3", "5", "7"]);
+    expect(asked).toContain("scope\n3\nv3");
+    for (const [b, { recalled, pixels, ...batch }] of batches.entries()) {
+      const { pixels: bits, ...expected } = bare[b]!;
+      expect(batch).toEqual(expected);
+      for (const [i, key] of batch.keys.entries()) {
+        const isKnown = Number(key) % 2 === 0;
+        const row = pixels.data.slice(i * 12, i * 12 + 12);
+        expect(row).toEqual(isKnown ? new Float32Array(12) : bits.data.slice(i * 12, i * 12 + 12));
+        const name = `scope\n${key}\nv${key}`;
+        expect(recalled![i]).toEqual(isKnown ? { name, known: Uint8Array.of(Number(key)) } : { name });
+      }
+    }
+  });
+
+  test.each([
+    { epochs: 1, shuffle: false },
+    { rank: 1, size: 2 },
+  ])("take the places of damaged ones with all that is known of them: %j", async (how) => {
+    const describeSample = (index: number): MadeUp => (index % 4 === 3 ? { damaged: true } : {});
+    const { watched, recall } = memory(madeUpData(16, describeSample));
+    const options = { ...LENIENT, ...how };
+    const batches = await take(load(watched, { ...options, recall }), 3);
+    const bare = await take(load(madeUpData(16, describeSample), options), 3);
+    expect(batches.map(({ keys, bad }) => [keys, bad])).toEqual(bare.map(({ keys, bad }) => [keys, bad]));
+    for (const [b, { keys, recalled, pixels }] of batches.entries()) {
+      expect(recalled!.map(({ name }) => name.split("\n")[1])).toEqual(keys);
+      for (const [i, { known }] of recalled!.entries()) {
+        const row = (batch: Batch | undefined) => [...batch!.pixels.data.slice(i * 12, i * 12 + 12)];
+        expect(known?.[0]).toBe(Number(keys[i]) % 2 === 0 ? Number(keys[i]) : undefined);
+        expect([...pixels.data.slice(i * 12, i * 12 + 12)]).toEqual(known ? new Array(12).fill(0) : row(bare[b]));
+      }
+    }
+  });
+
+  test("that are gone count as bad samples", async () => {
+    const { recall } = memory(madeUpData(0));
+    const gone = async () => Promise.reject(new ToklipError("FILE_NOT_FOUND", "a.png: does not exist"));
+    const dataset: Dataset = {
+      name: "gone",
+      async *read() {
+        const of = (key: string) => ({ key, captions: [], image: async () => Uint8Array.of(1, 0) });
+        yield { sample: { ...of("1"), version: gone }, position: { epoch: 0 } };
+        yield { sample: of("3"), position: { epoch: 1 } };
+      },
+    };
+    const [batch] = await take(load(dataset, { recall, batchSize: 2, epochs: 1, badLimit: { fraction: 1 } }), 1);
+    expect(batch!.keys).toEqual(["3"]);
+    expect(batch!.bad.reasons).toEqual({ "no image": 1 });
+  });
+});
