@@ -29,7 +29,8 @@ export const ERROR_CODES = {
   DATA_INVALID: "correct the data set's files or its description",
   DATA_EMPTY: "give a data set that has samples",
   DATA_TOO_BAD: "look at the listed samples, or raise the limit of bad samples",
-  TRAINING_DIVERGED: "resume from the named checkpoint with a lower learning rate or gradient clipping",
+  TRAINING_DIVERGED:
+    "begin a run with the named checkpoint's model.safetensors as init, and a lower learning rate or gradient clipping",
   PEER_LOST: "resume from the last checkpoint",
   MPI_UNAVAILABLE: "install MPICH or Open MPI and the npm package koffi, or train in a single process",
   OFFLINE: "download while online, or leave offline mode",

@@ -118,6 +118,12 @@ export class CheckpointStore {
     return locate(this.storage, folder);
   }
 
+  /** The path of the last whole checkpoint before a step's, for messages. */
+  before(step: number): string | undefined {
+    const earlier = [...this.steps].filter((held) => held < step);
+    return earlier.length === 0 ? undefined : locate(this.storage, checkpointFolder(Math.max(...earlier)));
+  }
+
   /** Removes all whole checkpoints but the last `keepLast` and the best. @throws FILE_WRITE_FAILED */
   async prune(keepLast: number, best: BestEvaluation | null): Promise<void> {
     const kept = new Set([...this.steps].sort((a, b) => b - a).slice(0, keepLast));

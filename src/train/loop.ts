@@ -4,7 +4,7 @@
  *
  * With several processes all take every step together; rank 0 alone writes.
  */
-import { messageOf, ToklipError } from "../core/index.ts";
+import { type ErrorCode, messageOf, ToklipError } from "../core/index.ts";
 import type { DataPosition } from "../data/dataset.ts";
 import { BatchStream } from "./batch-stream.ts";
 import { type BestEvaluation, type ProcessState, readCheckpoint, stringify } from "./checkpoint.ts";
@@ -310,9 +310,20 @@ class TrainingLoop<Batch extends Positioned> {
       if (!(thrown instanceof ToklipError)) throw thrown;
       const path = this.saved?.path;
       if (path !== undefined && thrown.reason.includes(path)) throw thrown; // a communicator names it too
-      const last = path === undefined ? "there is no checkpoint yet" : `the last good checkpoint is ${path}`;
-      throw new ToklipError(thrown.code, `${thrown.reason}; ${last}`, { cause: thrown });
+      throw new ToklipError(thrown.code, `${thrown.reason}; ${this.lastGood(thrown.code)}`, { cause: thrown });
     }
+  }
+
+  /** The last good checkpoint. Weights that diverge in their first step were no good when they were saved. */
+  private lastGood(code: ErrorCode): string {
+    const { saved, step } = this;
+    const { checkpoints } = this.options.folder;
+    if (saved === undefined) return "there is no checkpoint yet";
+    const isSuspect = code === "TRAINING_DIVERGED" && saved.step === step && checkpoints !== undefined;
+    if (!isSuspect) return `the last good checkpoint is ${saved.path}`;
+    const before = checkpoints.before(step);
+    const good = before === undefined ? "there is none before it" : `the last good checkpoint is ${before}`;
+    return `${saved.path} holds the weights that failed, ${good}`;
   }
 
   /** Saves a run that has to stop between two steps. Gives the error to end with. */

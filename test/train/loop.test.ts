@@ -136,6 +136,17 @@ describe("a run", () => {
     expect(outcome(storage)).toEqual(outcome((await wholeRun()).storage));
   });
 
+  it("names an earlier checkpoint where the weights of the last give no numbers in their first step", async () => {
+    const change = { loss: Number.NaN };
+    const storage = new MemoryStorage();
+    expect(String(await valueOrError(() => runToy({ storage, trainer: failing(change, 6) })))).toBe(
+      "ToklipError: training: step 7: loss is NaN; run/checkpoints/step-00000006 holds the weights that failed, " +
+        "the last good checkpoint is run/checkpoints/step-00000004 [TRAINING_DIVERGED]",
+    );
+    const first = { storage: new MemoryStorage(), trainer: failing(change, 3), evaluateEvery: 0 };
+    expect(String(await valueOrError(() => runToy(first)))).toContain("failed, there is none before it");
+  });
+
   it("stops when an evaluation's loss is no number, and says where no checkpoint is yet", async () => {
     const trainer = new ToyTrainer();
     trainer.evaluate = async () => ({ loss: Number.NaN });
