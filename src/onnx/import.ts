@@ -9,7 +9,7 @@
 import { type NDArray, ndarray, sizeOf, ToklipError, toF32, viewBytes } from "../core/index.ts";
 import { formatShape, type Graph, isStatic, type Tensor } from "../graph/index.ts";
 import type { OnnxInitializer, OnnxModel, OnnxNode } from "./model.ts";
-import { Call, type Row } from "./operators/call.ts";
+import { Call, type Context, type Row } from "./operators/call.ts";
 import { elementwiseOperators } from "./operators/elementwise.ts";
 import { linearOperators } from "./operators/linear.ts";
 import { normalizationOperators } from "./operators/normalization.ts";
@@ -29,6 +29,8 @@ const OPERATORS: Readonly<Record<string, Row>> = {
 
 const OLDEST_OPSET = 7;
 const NEWEST_OPSET = 24;
+/** What lowering makes. */
+const LOWERED_OPSET = 20;
 
 /** Elements that all known values of one import may have together. */
 const MOST_KNOWN_IN_ALL = 2 ** 22;
@@ -121,16 +123,18 @@ function nodeTitle({ opType, name, outputs }: OnnxNode): string {
 class Import {
   readonly values = new Map<string, Value>();
   private readonly graph: Graph;
-  private readonly opset: number;
   private readonly options: Required<Omit<ImportOptions, "outputs">>;
   private readonly initializers: ReadonlyMap<string, OnnxInitializer>;
+  private readonly weights = new Map<Tensor, OnnxInitializer>();
+  private readonly context: Context;
   private known = 0;
 
   constructor(model: OnnxModel, graph: Graph, options: Required<Omit<ImportOptions, "outputs">>) {
     this.graph = graph;
     this.options = options;
     this.initializers = initializersOf(model);
-    this.opset = model.opsets?.[""] ?? 20;
+    const weight = (tensor: Tensor) => this.weights.get(tensor);
+    this.context = { graph, opset: model.opsets?.[""] ?? LOWERED_OPSET, decode: elements, weight };
   }
 
   /** The value of a name that some node reads; "" is an input that is left out. */
@@ -146,8 +150,12 @@ class Import {
     const item = this.initializers.get(name);
     if (item === undefined) return undefined;
     if (!isWeight(item)) return knownArray(elements(item));
-    if (this.options.weights === "parameters") return this.graph.parameter(`${this.options.prefix}${name}`, item.shape);
-    return this.graph.constant(asF32(elements(item)));
+    const tensor =
+      this.options.weights === "parameters"
+        ? this.graph.parameter(`${this.options.prefix}${name}`, item.shape)
+        : this.graph.constant(asF32(elements(item)));
+    this.weights.set(tensor, item);
+    return tensor;
   }
 
   /** Applies a node. */
@@ -158,7 +166,7 @@ class Import {
       throw new ToklipError("OP_UNSUPPORTED", `the operator${domain} is not supported`);
     }
     const inputs = node.inputs.map((name) => this.value(name));
-    const made = row(new Call(node, inputs, { graph: this.graph, opset: this.opset, decode: elements }));
+    const made = row(new Call(node, inputs, this.context));
     const results = Array.isArray(made) ? (made as readonly Value[]) : [made as Value];
     node.outputs.forEach((name, i) => {
       if (name !== "" && results[i] !== undefined) this.keep(name, results[i]);

@@ -1,36 +1,41 @@
 /** One operator of a model that is being imported: its inputs and attributes, checked as they are asked for. */
-import { ToklipError } from "../../core/index.ts";
+import { type NDArray, ToklipError } from "../../core/index.ts";
 import { formatShape, type Graph, isStatic, type Tensor } from "../../graph/index.ts";
-import type { OnnxAttribute, OnnxNode } from "../model.ts";
+import type { OnnxAttribute, OnnxInitializer, OnnxNode } from "../model.ts";
 import { isKnown, type Known, knownArray, toTensor, type Value } from "./value.ts";
 
 /** What an operator becomes: one result, or one for each output. */
 export type Row = (call: Call) => Value | readonly Value[];
 
-/** How the elements of a tensor attribute are read. */
-export type Decode = (
-  attribute: Extract<OnnxAttribute, { tensor: unknown }>["tensor"],
-) => Parameters<typeof knownArray>[0];
+/** What a call may ask of the import that it belongs to. */
+export interface Context {
+  readonly graph: Graph;
+  /** The version of the operator set. */
+  readonly opset: number;
+  /** The elements of a tensor of the file. */
+  decode(item: OnnxInitializer): NDArray;
+  /** The tensor of the file that a weight stands for. */
+  weight(tensor: Tensor): OnnxInitializer | undefined;
+}
 
 /** An operator with the values of its inputs; an input that is left out is undefined. */
 export class Call {
   readonly node: OnnxNode;
-  readonly graph: Graph;
-  /** The version of the operator's set. */
-  readonly opset: number;
   private readonly inputs: readonly (Value | undefined)[];
-  private readonly decode: Decode;
+  private readonly context: Context;
 
-  constructor(
-    node: OnnxNode,
-    inputs: readonly (Value | undefined)[],
-    { graph, opset, decode }: { readonly graph: Graph; readonly opset: number; readonly decode: Decode },
-  ) {
+  constructor(node: OnnxNode, inputs: readonly (Value | undefined)[], context: Context) {
     this.node = node;
     this.inputs = inputs;
-    this.graph = graph;
-    this.opset = opset;
-    this.decode = decode;
+    this.context = context;
+  }
+
+  get graph(): Graph {
+    return this.context.graph;
+  }
+
+  get opset(): number {
+    return this.context.opset;
   }
 
   /** Whether an input is given. */
@@ -59,6 +64,8 @@ export class Call {
   /** An input that must be known while importing. @throws OP_UNSUPPORTED when it is computed from pictures. */
   known(index: number): Known {
     const value = this.value(index);
+    const weight = isKnown(value) ? undefined : this.context.weight(value);
+    if (weight !== undefined) return knownArray(this.context.decode(weight));
     if (!isKnown(value)) throw new ToklipError("OP_UNSUPPORTED", `input ${index} is not a constant`);
     return value;
   }
@@ -125,7 +132,7 @@ export class Call {
     if (value === undefined) return undefined;
     if (typeof value === "number") return { dtype: "i64", shape: [], items: [value] };
     if (typeof value === "string") return this.wrong(name!, "a tensor of numbers");
-    if ("tensor" in value) return knownArray(this.decode(value.tensor));
+    if ("tensor" in value) return knownArray(this.context.decode(value.tensor));
     if ("float" in value) return { dtype: "f32", shape: [], items: [value.float] };
     const [dtype, items] = "floats" in value ? (["f32", value.floats] as const) : (["i64", value] as const);
     return { dtype, shape: [items.length], items };

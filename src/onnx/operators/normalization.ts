@@ -40,10 +40,15 @@ const layerNormalization: Row = (call) => {
   return g.reshape(g.layerNorm(flat, weight, bias, call.float("epsilon", 1e-5)), x.shape);
 };
 
-/** Group normalisation with as many groups as channels. */
+/** Group normalisation of (B, C, ...) with as many groups as channels. */
 const instanceNormalization: Row = (call) => {
-  const x = call.picture(0);
-  return g.groupNorm(x, call.tensor(1), call.tensor(2), x.shape[1] as number, call.float("epsilon", 1e-5));
+  const x = call.tensor(0);
+  const [batch, channels, ...places] = x.shape;
+  const area = g.dimProduct(places);
+  if (!g.isStatic(channels ?? "") || !g.isStatic(area)) return call.refuse(`the shape ${g.formatShape(x.shape)}`);
+  const planes = g.reshape(x, [batch!, channels!, area, 1]);
+  const eps = call.float("epsilon", 1e-5);
+  return g.reshape(g.groupNorm(planes, call.tensor(1), call.tensor(2), channels as number, eps), x.shape);
 };
 
 /** Scale and shift are for each channel since version 21, for each group before. */

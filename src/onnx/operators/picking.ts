@@ -1,4 +1,4 @@
-/** Operators of ONNX that pick or surround elements: Slice, Gather, Pad. */
+/** Operators of ONNX that pick, repeat or surround elements: Slice, Gather, Pad, Resize, and the largest of a line. */
 import { ToklipError } from "../../core/index.ts";
 import * as g from "../../graph/index.ts";
 import type { Call, Row } from "./call.ts";
@@ -77,8 +77,52 @@ const pad: Row = (call) => {
   }, x);
 };
 
+/** How a place of the result is one of the picture: those with which whole scales repeat each row and column. */
+const REPEATING = ["asymmetric floor", "half_pixel *", "pytorch_half_pixel *"];
+
+/** Rows and columns repeated so many times; other scales and interpolation are not supported. */
+const resize: Row = (call) => {
+  const x = call.picture(0);
+  const [height, width] = x.shape.slice(2) as [number, number];
+  const places = call.text("coordinate_transformation_mode", "half_pixel");
+  const modes = [`${places} ${call.text("nearest_mode", "round_prefer_floor")}`, `${places} *`];
+  const mode = call.text("mode", "nearest");
+  if (mode !== "nearest" || !modes.some((named) => REPEATING.includes(named))) call.refuse(`mode ${mode}, ${modes[0]}`);
+  const scales = call.has(3)
+    ? [1, 1, (call.known(3).items[2] as number) / height, (call.known(3).items[3] as number) / width]
+    : (call.known(2).items as readonly number[]);
+  const isWhole = scales.length === 4 && scales.every((scale) => Number.isInteger(scale) && scale >= 1);
+  if (!isWhole || scales[0] !== 1 || scales[1] !== 1) return call.refuse(`scales [${scales}]`);
+  return g.upsampleNearest(x, [scales[2]!, scales[3]!]);
+};
+
+function requireLast(call: Call, rank: number, otherwise: number): void {
+  const axis = g.resolveAxis(call.int("axis", otherwise), rank);
+  if (axis !== rank - 1) call.refuse(`axis ${axis} of ${rank}`);
+}
+
+const argMax: Row = (call) => {
+  const x = call.tensor(0);
+  requireLast(call, x.shape.length, 0);
+  if (call.int("select_last_index", 0) === 1) call.refuse("select_last_index");
+  const places = g.cast(g.argmax(x), "i64");
+  return call.int("keepdims", 1) === 1 ? g.reshape(places, [...places.shape, 1]) : places;
+};
+
+/** The largest element of each line, and its place; more than one are not supported. */
+const topK: Row = (call) => {
+  const x = call.tensor(0);
+  requireLast(call, x.shape.length, -1);
+  if (call.number(1) !== 1 || call.int("largest", 1) !== 1) call.refuse("more than the largest element");
+  const places = g.cast(g.argmax(x), "i64");
+  return [g.reduceMax(x, [-1]), g.reshape(places, [...places.shape, 1])];
+};
+
 export const pickingOperators: Readonly<Record<string, Row>> = {
+  ArgMax: argMax,
   Gather: gatherRow,
   Pad: pad,
+  Resize: resize,
   Slice: sliceRow,
+  TopK: topK,
 };
