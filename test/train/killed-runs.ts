@@ -117,9 +117,27 @@ export async function trainKilled(
   return { kills: killed, resumed, runs };
 }
 
-function begin(main: string, kind: string, run: string): ChildProcess {
+/** Interrupts a run (SIGINT) after some lines. Gives how it ended and what it said. */
+export async function interrupt(main: string, kind: string, run: string, lines: number) {
+  const child = begin(main, kind, run, "pipe");
+  let stderr = "";
+  child.stderr!.on("data", (text) => {
+    stderr += text;
+  });
+  const closed = once(child, "close") as Promise<[number | null]>;
+  while (child.exitCode === null && (await linesOf(run)).length < lines) await pause(5);
+  child.kill("SIGINT");
+  return { status: (await closed)[0], stderr };
+}
+
+function begin(main: string, kind: string, run: string, stderr: "inherit" | "pipe" = "inherit"): ChildProcess {
   const args = [main, "train", kind.split("-")[0]!, "--config", `${kind}.json`, "--out", run, "--resume", "--quiet"];
-  return spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"] });
+  return spawn(process.execPath, args, { stdio: ["ignore", "ignore", stderr] });
+}
+
+/** Goes on with a run to its end. */
+export async function resume(main: string, kind: string, run: string): Promise<void> {
+  await finish(begin(main, kind, run));
 }
 
 async function finish(child: ChildProcess): Promise<void> {

@@ -1,9 +1,9 @@
-/** Runs of every trainer that are killed at random moments end as those that never were. More kills in test-nightly. */
+/** Runs of every trainer that are killed at random moments, or interrupted, end as those that never were. More kills in test-nightly. */
 import path from "node:path";
-import { afterAll, beforeAll, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Random } from "../../src/core/index.ts";
 import { type Transpiled, transpile } from "../cli/transpile.ts";
-import { expectSame, KILLED_RUNS, makeShards, trainKilled } from "./killed-runs.ts";
+import { expectSame, interrupt, KILLED_RUNS, makeShards, resume, trainKilled } from "./killed-runs.ts";
 import { enterWorkspace } from "./workspace.ts";
 
 let built: Transpiled;
@@ -18,8 +18,22 @@ afterAll(async () => {
   await built.remove();
 });
 
-it.each(Object.keys(KILLED_RUNS))("a run of %s killed three times ends as one that never was", async (kind) => {
-  const main = path.join(built.folder, "src/cli/main.js");
-  const { runs } = await trainKilled(main, kind, { kills: 3, steps: 14, random: new Random(Date.now()) });
-  await expectSame(kind, runs);
+describe.each(Object.keys(KILLED_RUNS))("a run of %s", (kind) => {
+  const main = () => path.join(built.folder, "src/cli/main.js");
+
+  it("killed three times ends as one that never was", async () => {
+    const { runs } = await trainKilled(main(), kind, { kills: 3, steps: 14, random: new Random(Date.now()) });
+    await expectSame(kind, runs);
+  });
+
+  it("that is interrupted saves, ends with status 130, and goes on to the same end", async () => {
+    const run = `${kind}-interrupted`;
+    const { status, stderr } = await interrupt(main(), kind, run, 4);
+    expect(status).toBe(130);
+    expect(stderr).toMatch(
+      /^toklip: training: interrupted after step (\d+) of 14; saved in (.*)\/checkpoints\/step-0+\1, --resume continues \[ABORTED\]; run it again\n$/,
+    );
+    await resume(main(), kind, run);
+    await expectSame(kind, [run]);
+  });
 });
