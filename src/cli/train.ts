@@ -51,7 +51,8 @@ const KINDS: Readonly<Record<TrainingKind, Kind>> = {
     summary: "train the token encoder against texts and a pixel teacher; VQ and text tower stay as they are",
     help: `
 Keys of its own: tokenizer; teacher { checkpoint, initialize [true] }; loss { contrastive [1], distillation [1000],
-token_distillation [0] }; logit_scale_range; cache [false] keeps what the frozen parts make on disk.
+token_distillation [0] }; logit_scale_range; cache [false]: true, or a folder that runs share, keeps what the frozen
+parts make, so that from the second epoch on no picture is read.
 
 A configuration:
   { "model": "toklip.json", "tokenizer": "tokenizer.json", "init": ["vq.safetensors"],

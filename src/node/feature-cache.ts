@@ -49,7 +49,10 @@ async function identitiesOf(config: RunConfigs["toklip"], model: ToklipConfig, p
   try {
     const teacher = config.teacher ? await openTeacher(config.teacher) : undefined;
     if (teacher) opened.push(teacher.checkpoint);
-    return await frozenIdentities(givenParts(config, model, init, teacher), { device: "cpu", part_size: partSize });
+    return await frozenIdentities(givenParts(config, model, init, teacher), {
+      device: config.device,
+      part_size: partSize,
+    });
   } finally {
     await closeAll(opened);
   }
