@@ -322,23 +322,19 @@ export function createOrtBackend({
     },
   };
   const keepsBuffers = KEEPS_BUFFERS.includes(device);
-  const create = async (bytes: Uint8Array, carry: Carry | undefined, signal: AbortSignal | undefined) => {
+  const location = keepsBuffers ? "gpu-buffer" : "cpu";
+  const create = async (bytes: Uint8Array, carry?: Carry, signal?: AbortSignal) => {
     const session = nextId();
-    const kept = Object.keys(keepsBuffers && carry ? carry.arrays : {}).map((output) => [output, "gpu-buffer"]);
-    const options = {
-      ...sessionOptions,
-      ...(kept.length > 0 && { preferredOutputLocation: Object.fromEntries(kept) }),
-    };
-    const message = { kind: "create", session, bytes, options, carry };
+    const kept = Object.fromEntries(Object.keys(carry?.arrays ?? {}).map((output) => [output, location]));
+    const options = { ...sessionOptions, ...(keepsBuffers && carry && { preferredOutputLocation: kept }) };
+    const message = { kind: "create", session, bytes, options, carry: carry && { ...carry, location } };
     await worker.request(message, { transfer: [bytes.buffer as ArrayBuffer], signal });
     return session;
   };
   let identity: Promise<number> | undefined;
   const downloader: Downloader = async () => {
     if (!keepsBuffers) return undefined;
-    identity ??= compileProgram(IDENTITY, { locate: (path) => path }).then((bytes) =>
-      create(bytes, undefined, undefined),
-    );
+    identity ??= compileProgram(IDENTITY, { locate: (path) => path }).then((bytes) => create(bytes));
     return identity;
   };
   return {

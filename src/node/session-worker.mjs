@@ -8,7 +8,10 @@ ort.env.logLevel = "fatal";
 
 /** @typedef {{ type: string, data: any, dims: readonly number[] }} Wire an ONNX Runtime tensor in a message */
 
-/** @typedef {{ arrays: Record<string, string>, onlyIfFinite?: string }} Carry as in runtime/session.ts */
+/**
+ * As in runtime/session.ts, and where the outputs must be.
+ * @typedef {{ arrays: Record<string, string>, onlyIfFinite?: string, location: string }} Carry
+ */
 
 /** @type {Map<number, { session: ort.InferenceSession, carry?: Carry }>} */
 const sessions = new Map();
@@ -45,7 +48,9 @@ function writeState(source, arrays, axis, at) {
  * @param {Record<string, ort.Tensor>} outputs
  * @param {Record<string, ort.Tensor>} held
  */
-function carryOver({ arrays, onlyIfFinite }, outputs, held) {
+function carryOver({ arrays, onlyIfFinite, location }, outputs, held) {
+  const moved = Object.keys(arrays).find((output) => outputs[output]?.location !== location);
+  if (moved !== undefined) throw new Error(`output ${moved} is in ${outputs[moved]?.location}, not in ${location}`);
   const condition = onlyIfFinite === undefined ? undefined : outputs[onlyIfFinite];
   const holds = condition === undefined || Number.isFinite(/** @type {Float32Array} */ (condition.data)[0]);
   for (const [output, array] of Object.entries(arrays)) {
@@ -79,7 +84,7 @@ const handlers = {
     return {};
   },
   async run({ session: id, feeds, lent, state, aliases, writes }) {
-    const { session, carry = { arrays: {} } } = sessionOf(id);
+    const { session, carry } = sessionOf(id);
     const held = states.get(state) ?? {};
     const inputs = { ...held };
     for (const [name, array] of Object.entries(aliases)) inputs[name] = /** @type {ort.Tensor} */ (held[array]);
@@ -101,9 +106,9 @@ const handlers = {
           at,
         );
       }
-      carryOver(carry, outputs, held);
+      if (carry) carryOver(carry, outputs, held);
       const written = writes.map((/** @type {{ output: string }} */ write) => write.output);
-      const kept = new Set([...written, ...Object.keys(carry.arrays)]);
+      const kept = new Set([...written, ...Object.keys(carry?.arrays ?? {})]);
       for (const [name, output] of Object.entries(outputs)) {
         if (kept.has(name)) continue;
         const { type, data, dims } = output;
