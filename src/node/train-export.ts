@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { bytesOf, type LongCallOptions, type NDArray, ToklipError, throwIfAborted } from "../core/index.ts";
 import { type Checkpoint, readTensor, type TensorSpec, writeSafetensors } from "../files/index.ts";
-import { parameterShapes, type ToklipConfig } from "../models/index.ts";
+import { PREFIXES, parameterShapes, type ToklipConfig } from "../models/index.ts";
 import { configMetadata } from "../pipelines/model-files.ts";
 import { checkpointFolder, readCheckpoint } from "../train/checkpoint.ts";
 import { CheckpointStore } from "../train/checkpoint-store.ts";
@@ -102,6 +102,9 @@ async function chosenFolder(storage: RunStorage, asked: "last" | "best" | number
   return folder;
 }
 
+/** What the reference's TokLIP has besides its parameters: written where a checkpoint has it and training does not know it. */
+const CARRIED = ["logit_scale", `${PREFIXES.vq}.quantize.codebook_used`];
+
 /** Trained tensors, and from the frozen checkpoints what the model has besides. A VQ is written alone, as LlamaGen's. */
 function tensorsOf(
   config: RunConfig,
@@ -110,8 +113,10 @@ function tensorsOf(
   frozen: readonly Checkpoint[],
 ): Tensors {
   const wanted = config.kind === "vq" ? [] : [...parameterShapes(model).keys()];
-  const names = [...new Set([...trained.keys(), ...wanted])];
-  const holders = new Map(names.map((name) => [name, frozen.find(({ tensors }) => tensors.has(name))]));
+  const holderOf = (name: string) => frozen.find(({ tensors }) => tensors.has(name));
+  const carried = config.kind === "toklip" ? CARRIED.filter(holderOf) : [];
+  const names = [...new Set([...trained.keys(), ...wanted, ...carried])];
+  const holders = new Map(names.map((name) => [name, holderOf(name)]));
   const missing = names.find((name) => !trained.has(name) && holders.get(name) === undefined);
   if (missing !== undefined) {
     throw new ToklipError("CHECKPOINT_MISMATCH", `export: none of the run's checkpoints has ${missing}`);

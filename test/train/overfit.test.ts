@@ -1,5 +1,8 @@
 // Each trainer learns eight pictures by heart, through the whole command; each begins with what those before it made.
+import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { fromPixels, psnr } from "../../src/image/index.ts";
+import { TokLIP } from "../../src/node/index.ts";
 import { enterWorkspace, metricsOf, RUNS, train } from "./workspace.ts";
 
 let leave: () => Promise<void>;
@@ -39,11 +42,11 @@ describe("eight pictures are learnt by heart", () => {
   });
 
   test("by a VQ", async () => {
-    const config = { ...RUNS.vq, steps: 150, optimizer: { learning_rate: 3e-3 } };
+    const config = { ...RUNS.vq, steps: 120, optimizer: { learning_rate: 3e-3 } };
     const { first, last, evaluation } = await learn("vq", "vq", config);
     expect(first.loss).toBeGreaterThan(0.7);
-    expect(last.loss).toBeLessThan(0.06);
-    expect(evaluation.psnr).toBeGreaterThan(20);
+    expect(last.loss).toBeLessThan(0.08);
+    expect(evaluation.psnr).toBeGreaterThan(19);
     expect(evaluation.codebook_usage).toBeGreaterThan(0.3);
   });
 
@@ -56,7 +59,7 @@ describe("eight pictures are learnt by heart", () => {
     expect(first.parts).not.toHaveProperty("discriminator");
     expect(last.parts!.discriminator).toBeLessThan(0.49); // of two equal judgements it is 0.5
     expect(evaluation.loss).toBeLessThan(before.loss!);
-    expect(evaluation.psnr).toBeGreaterThan(20.5);
+    expect(evaluation.psnr).toBeGreaterThan(19.5);
   });
 
   test("by a TokLIP with that VQ and that teacher", async () => {
@@ -66,5 +69,24 @@ describe("eight pictures are learnt by heart", () => {
     expect(last.parts!.distill).toBeLessThan(2);
     expect(last.parts!.contrastive).toBeLessThan(0.01);
     expect(evaluation).toMatchObject(FOUND);
+    await expectKnown("toklip/model.safetensors");
   });
 });
+
+/** Expects the model that came out to choose each picture's caption, and to give the picture back. */
+async function expectKnown(path: string): Promise<void> {
+  const model = await TokLIP.load(path, { tokenizer: RUNS.toklip.tokenizer });
+  const files = readdirSync("pictures").filter((name) => name.endsWith(".png"));
+  const stems = files.map((name) => name.replace(".png", ""));
+  const labels = stems.map((stem) => `a photo of ${stem}`);
+  const options = { labels, templates: ["{}"], resize: "squash" } as const;
+  const chosen = await model.classify(
+    files.map((name) => `pictures/${name}`),
+    options,
+  );
+  expect(chosen.map(([best]) => best!.label)).toEqual(labels);
+  const pixels = await model.preprocess("pictures/rocket.png", { resize: "squash" });
+  const made = await model.decodeIds(await model.encodeIds(pixels));
+  expect(psnr(fromPixels(pixels), fromPixels(made))).toBeGreaterThan(18);
+  await model.dispose();
+}
