@@ -137,13 +137,18 @@ class Import {
     this.context = { graph, opset: model.opsets?.[""] ?? LOWERED_OPSET, decode: elements, weight };
   }
 
-  /** The value of a name that some node reads; "" is an input that is left out. */
-  value(name: string): Value | undefined {
-    if (name === "") return undefined;
+  /** The value of a name, if it is there by now: made, given, or an initializer. */
+  find(name: string): Value | undefined {
     const value = this.values.get(name) ?? this.initial(name);
-    if (value === undefined) throw new ToklipError("FILE_CORRUPT", `nothing before it makes its input ${name}`);
-    this.values.set(name, value);
+    if (value !== undefined) this.values.set(name, value);
     return value;
+  }
+
+  /** The value of an input of a node; "" is one that is left out. */
+  private input(name: string): Value | undefined {
+    const value = name === "" ? undefined : this.find(name);
+    if (value !== undefined || name === "") return value;
+    throw new ToklipError("FILE_CORRUPT", `nothing before it makes its input ${name}`);
   }
 
   private initial(name: string): Value | undefined {
@@ -160,12 +165,13 @@ class Import {
 
   /** Applies a node. */
   apply(node: OnnxNode): void {
+    if (node.opType === "Constant" && this.initializers.has(node.outputs[0] ?? "")) return; // found when it is read
     const row = node.domain === "" && Object.hasOwn(OPERATORS, node.opType) ? OPERATORS[node.opType] : undefined;
     if (row === undefined) {
       const domain = node.domain === "" ? "" : ` of ${node.domain}`;
       throw new ToklipError("OP_UNSUPPORTED", `the operator${domain} is not supported`);
     }
-    const inputs = node.inputs.map((name) => this.value(name));
+    const inputs = node.inputs.map((name) => this.input(name));
     const made = row(new Call(node, inputs, this.context));
     const results = Array.isArray(made) ? (made as readonly Value[]) : [made as Value];
     node.outputs.forEach((name, i) => {
@@ -242,7 +248,7 @@ export function importOnnx(
     if (needed.has(node)) inContext(nodeTitle(node), () => work.apply(node), hint);
   }
   const results = wanted.map((name) => {
-    const value = work.values.get(name);
+    const value = work.find(name);
     if (value !== undefined) return [name, toTensor(first.graph, value)] as const;
     throw new ToklipError("ARGUMENT_INVALID", `${model.name} has no value ${name}`);
   });

@@ -3,6 +3,7 @@ import * as g from "../../graph/index.ts";
 import { foldReduction } from "./arithmetic.ts";
 import type { Call, Row } from "./call.ts";
 import { reshape } from "./moves.ts";
+import type { Value } from "./value.ts";
 
 /** alpha op(a) op(b) + beta c, c broadcast. */
 const gemm: Row = (call) => {
@@ -26,12 +27,16 @@ function reducedAxes(call: Call, rank: number): readonly number[] {
   return call.int("noop_with_empty_axes", 0) === 1 ? [] : Array.from({ length: rank }, (_, axis) => axis);
 }
 
+/** A reduction; `none` is what it makes of each element where there is no axis to reduce. */
 const reduction =
-  (f: (x: g.Tensor, axes: readonly number[], call: Call) => g.Tensor): Row =>
+  (
+    f: (x: g.Tensor, axes: readonly number[], call: Call) => g.Tensor,
+    none: (call: Call) => Value = (call) => call.value(0),
+  ): Row =>
   (call) => {
     const value = call.value(0);
     const axes = [...new Set(reducedAxes(call, value.shape.length))];
-    if (axes.length === 0) return value;
+    if (axes.length === 0) return none(call);
     const reduced = foldReduction(call.node.opType, value, axes) ?? f(call.tensor(0), axes, call);
     if (call.int("keepdims", 1) === 1) return reduced;
     return reshape(
@@ -55,7 +60,10 @@ export const linearOperators: Readonly<Record<string, Row>> = {
   Gemm: gemm,
   LogSoftmax: alongAxis(g.logSoftmax),
   MatMul: (call) => g.matmul(call.tensor(0), call.tensor(1)),
-  ReduceL2: reduction((x, axes) => g.sqrt(g.reduceSum(g.square(x), axes))),
+  ReduceL2: reduction(
+    (x, axes) => g.sqrt(g.reduceSum(g.square(x), axes)),
+    (call) => g.abs(call.tensor(0)),
+  ),
   ReduceMax: reduction(g.reduceMax),
   ReduceMean: reduction(g.reduceMean),
   ReduceProd: reduction((_, __, call) => call.refuse("a product of what is not constant")),
