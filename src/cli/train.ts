@@ -99,8 +99,14 @@ read it. A run writes its last model so by itself, to <run>/model.safetensors.
 Example:
   $ toklip train export runs/first --checkpoint best --out best.safetensors`;
 
+const VERB_HELP = `
+Examples:
+  $ toklip train vq --config examples/vq.json --out runs/vq
+  $ toklip train toklip --help     what its configuration may say`;
+
 /** Adds the verb's subcommands. */
 export function define(command: Command, run: RunVerb): void {
+  command.addHelpText("after", VERB_HELP);
   for (const [kind, { summary, help }] of Object.entries(KINDS) as [TrainingKind, Kind][]) {
     const training = command
       .command(kind)

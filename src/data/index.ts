@@ -14,6 +14,7 @@ export { type LoaderOptions, loadBatches } from "./loader.ts";
 export { openManifest } from "./manifest.ts";
 export { nearestName } from "./nearest-name.ts";
 export { openParquet, type ParquetOptions } from "./parquet.ts";
+export type { PictureRecall, RecalledPicture } from "./recall.ts";
 export { parseShards, parseShardWeights, type ShardPart } from "./shard-list.ts";
 export * from "./shard-source.ts";
 export { ShuffleBuffer, type ShuffleState } from "./shuffle-buffer.ts";
