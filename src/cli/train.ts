@@ -180,7 +180,8 @@ async function train(context: CliContext, kind: TrainingKind, flags: TrainFlags)
     });
     if (bad.size > 0) progress.report({ type: "warning", message: describeBad(bad) });
     progress.stop();
-    const { steps, seconds, checkpoint, best, model } = result;
+    const { steps, seconds, checkpoint, best, model, rank } = result;
+    if (rank > 0) return 0; // the first process tells
     const text = `${out}: ${steps} steps in ${formatDuration(seconds)}, model ${model}`;
     await context.stdout.line(json ? JSON.stringify({ out, steps, seconds, checkpoint, best, model }) : text);
     return 0;

@@ -164,6 +164,7 @@ export async function openRunBatches(sources: BatchSources): Promise<RunBatches>
         firstOf(
           loadBatches(held, {
             ...shared,
+            batchSize: batchSize * communicator.size, // one process evaluates, whatever their number
             needCaptions,
             epochs: 1,
             shuffle: false,

@@ -45,6 +45,8 @@ export interface TrainOptions extends LongCallOptions {
 export interface TrainResult extends TrainingSummary {
   /** The model as one .safetensors file, in the reference's layout. */
   readonly model: string;
+  /** Which process of the run this is, from 0. */
+  readonly rank: number;
 }
 
 /**
@@ -85,7 +87,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const summary = communicator.rank === 0 ? await withRunFolder(out, run, { signal }) : await run(readRunFolder(out));
   const exported = communicator.rank === 0 ? await exportRun({ run: out, overwrite: true, signal }) : undefined;
   await communicator.close();
-  return { ...summary, model: exported?.out ?? join(out, "model.safetensors") };
+  return { ...summary, rank: communicator.rank, model: exported?.out ?? join(out, "model.safetensors") };
 }
 
 interface PreparedRun extends Omit<TrainOptions, "config"> {

@@ -278,11 +278,13 @@ class BatchInParts implements ContrastiveStep {
   }
 }
 
-function rowsOf(feeds: Feeds, begin: number, end: number): Feeds {
+/** Rows of several arrays. */
+export function rowsOf(feeds: Feeds, begin: number, end: number): Feeds {
   return Object.fromEntries(Object.entries(feeds).map(([name, array]) => [name, rows(array, begin, end)]));
 }
 
-function joined(made: readonly Fetches[]): Feeds {
+/** The rows of several runs, one after the other. */
+export function joined(made: readonly Fetches[]): Feeds {
   return Object.fromEntries(
     Object.keys(made[0]!).map((name) => [name, concatRows(made.map((fetched) => fetched[name]!))]),
   );

@@ -1,20 +1,22 @@
 /** Trains towers against a contrastive loss: TokLIP's token encoder, or a pixel teacher with its text tower. */
 import { type NDArray, ToklipError } from "../core/index.ts";
 import type { Graph } from "../graph/index.ts";
-import type { Backend, Feeds, Weight } from "../runtime/index.ts";
+import type { Backend, Feeds, Fetches, Weight } from "../runtime/index.ts";
 import { type Communicator, singleProcess } from "./communicator.ts";
 import { type ContrastiveObjective, feedsOf } from "./contrastive-objective.ts";
 import {
   batchLossGraph,
   compileContrastiveStep,
   featureWidths,
+  joined,
   type LossAndGradients,
+  rowsOf,
   towerGraph,
   wholeBatchGraph,
 } from "./contrastive-step.ts";
 import { HostLearner } from "./host-learner.ts";
 import type { ImageTextBatch } from "./image-text-batch.ts";
-import type { Learner } from "./learner.ts";
+import type { Evaluation, Learner } from "./learner.ts";
 import type { ParameterUpdateOptions } from "./parameter-update.ts";
 import { ResidentLearner } from "./resident-learner.ts";
 import { recallAtOne } from "./retrieval.ts";
@@ -92,9 +94,7 @@ export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
     for await (const batch of batches) {
       const count = batch.keys.length;
       const feeds = await objective.prepare(batch);
-      const towers = () => towerGraph(objective, "B");
-      const features = await evaluation.run("eval_towers", towers, feedsOf(objective.towerInputs, feeds));
-      const inputs = { ...features, ...feedsOf(objective.lossInputs, feeds) };
+      const inputs = { ...(await this.features(evaluation, feeds, count)), ...feedsOf(objective.lossInputs, feeds) };
       const fetched = await evaluation.run(`eval_loss_${count}`, () => evaluatedLoss(objective, count), inputs);
       for (const [name, data] of outputsNamed("part.", fetched)) sums[name] = (sums[name] ?? 0) + data[0]! * count;
       seen.push({ ...inputs, concepts: batch.concepts });
@@ -103,6 +103,18 @@ export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
     const parts = Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / samples]));
     const loss = Object.values(parts).reduce((sum, part) => sum + part, 0);
     return { loss, ...parts, ...recallOf(seen) };
+  }
+
+  /** The features of a batch, a part at a time. */
+  private async features(evaluation: Evaluation, feeds: Feeds, count: number): Promise<Feeds> {
+    const { objective, batchSize, partSize = batchSize } = this.options;
+    const inputs = feedsOf(objective.towerInputs, feeds);
+    const made: Fetches[] = [];
+    for (let start = 0; start < count; start += partSize) {
+      const part = rowsOf(inputs, start, Math.min(start + partSize, count));
+      made.push(await evaluation.run("eval_towers", () => towerGraph(objective, "B"), part));
+    }
+    return joined(made);
   }
 
   state(): Promise<TrainerState> {

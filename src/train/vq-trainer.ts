@@ -208,10 +208,17 @@ export class VqTrainer implements Trainer<PixelBatch> {
   }
 
   private async reconstruct(parameters: Parameters, pixels: NDArray<"f32">) {
-    const { config, imageSize } = this.options;
+    const { config, imageSize, batchSize, partSize = batchSize } = this.options;
     const session = await this.session("evaluation", () => vqEvaluationGraph(config, imageSize));
-    const { ids, reconstruction } = await session.run(parameters, { pixels });
-    return { ids: ids as NDArray<"i32">, reconstruction: reconstruction as NDArray<"f32"> };
+    const made: Fetches[] = [];
+    for (let start = 0; start < pixels.shape[0]!; start += partSize) {
+      const part = rows(pixels, start, Math.min(start + partSize, pixels.shape[0]!));
+      made.push(await session.run(parameters, { pixels: part }));
+    }
+    return {
+      ids: concatRows(made.map(({ ids }) => ids!)) as NDArray<"i32">,
+      reconstruction: concatRows(made.map(({ reconstruction }) => reconstruction!)) as NDArray<"f32">,
+    };
   }
 
   private trainingSession(step: number): Promise<FedSession> {
