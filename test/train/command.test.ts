@@ -159,14 +159,14 @@ describe("an export", () => {
   });
 });
 
-describe("the texts of a training", () => {
-  /** The captions of four epochs as a run's configuration makes them, by picture. */
-  async function captionsOf(data: object): Promise<Map<string, Set<string>>> {
+describe("the data of a training", () => {
+  /** What a run's configuration reads. */
+  async function open(data: object, signal?: AbortSignal) {
     const config = parseRunConfig("teacher", { ...RUNS.teacher, data: { ...RUNS.teacher.data, ...data } }, "x");
     const model = await openModelConfig(config.model);
     const tokenizer = (await tokenizerOf(config, model))!;
     const pool = createDecodePool({ workers: 0 });
-    const { train: batches } = await openRunBatches({
+    const batches = await openRunBatches({
       data: config.data,
       seed: 0,
       batchSize: 8,
@@ -175,21 +175,35 @@ describe("the texts of a training", () => {
       decode: pool.decode,
       text: { tokenizer, contextLength: 16 },
       communicator: singleProcess,
+      signal,
     });
+    return { ...batches, tokenizer };
+  }
+
+  /** The captions of four epochs, by picture. */
+  async function captionsOf(data: object): Promise<Map<string, Set<string>>> {
+    const { train: batches, tokenizer } = await open(data);
     const seen = new Map<string, Set<string>>();
     for (const { keys, captions, textIds } of await take(batches(undefined), 4)) {
       expect(textIds).toEqual(tokenizer.encode(captions, { contextLength: 16 }));
       for (const [i, key] of keys.entries()) seen.set(key, (seen.get(key) ?? new Set()).add(captions[i]!));
     }
-    await pool.dispose();
     return seen;
   }
 
-  test("are a picture's first captions, unless others are asked for", async () => {
+  test("ends with an interruption, that of an evaluation under way does not", async () => {
+    const interruption = new AbortController();
+    const { train: batches, evaluation } = await open({}, interruption.signal);
+    interruption.abort();
+    await expect(take(batches(undefined), 1)).rejects.toMatchObject({ code: "ABORTED" });
+    expect((await take(evaluation!(), 1))[0]!.keys).toHaveLength(8);
+  });
+
+  test("has a picture's first captions, unless others are asked for", async () => {
     expect([...(await captionsOf({})).get("coffee.png")!]).toEqual(["a photo of coffee"]);
   });
 
-  test("are any of its captions where these are random, and the same ones for a seed", async () => {
+  test("has any of its captions where these are random, and the same ones for a seed", async () => {
     const seen = await captionsOf({ captions: "random" });
     const all = [...seen.values()].flatMap((captions) => [...captions]);
     expect(seen.size).toBe(8);
@@ -198,7 +212,7 @@ describe("the texts of a training", () => {
     expect(await captionsOf({ captions: "random" })).toEqual(seen);
   });
 
-  test("are put into templates", async () => {
+  test("has captions in templates", async () => {
     const seen = await captionsOf({ captions: "random", templates: ["{}!", "look: {}"] });
     const all = [...seen.values()].flatMap((captions) => [...captions]);
     expect(new Set(all.map((caption) => caption.replace(/a photo of \w+|the \w+ in a picture/, "{}")))).toEqual(

@@ -26,14 +26,18 @@ describe.each(Object.keys(KILLED_RUNS))("a run of %s", (kind) => {
     await expectSame(kind, runs);
   });
 
-  it("that is interrupted saves, ends with status 130, and goes on to the same end", async () => {
-    const run = `${kind}-interrupted`;
-    const { status, stderr } = await interrupt(main(), kind, run, 4);
-    expect(status).toBe(130);
-    expect(stderr).toMatch(
-      /^toklip: training: interrupted after step (\d+) of 14; saved in (.*)\/checkpoints\/step-0+\1, --resume continues \[ABORTED\]; run it again\n$/,
-    );
-    await resume(main(), kind, run);
-    await expectSame(kind, [run]);
-  });
+  // One kind of each trainer.
+  it.skipIf(kind.includes("-"))(
+    "that is interrupted saves, ends with status 130, and goes on to the same end",
+    async () => {
+      const run = `${kind}-interrupted`;
+      const { status, stderr } = await interrupt(main(), kind, run, 4);
+      expect(status).toBe(130);
+      expect(stderr).toMatch(
+        /^toklip: training: interrupted after step (\d+) of 14; saved in (.*)\/checkpoints\/step-0+\1, --resume continues \[ABORTED\]; run it again\n$/,
+      );
+      await resume(main(), kind, run);
+      await expectSame(kind, [run]);
+    },
+  );
 });
