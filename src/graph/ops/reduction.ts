@@ -110,7 +110,7 @@ export const reductionOps = {
     g.mul(y, g.sub(dy, g.reduceSum(g.mul(dy, y), [axis]))),
   ),
   /** The logarithm of the softmax, written out: WebGPU has no kernel for it as a whole. */
-  logSoftmax: {
+  logSoftmax: op<{ readonly axis: number }>({
     ...lineOp(
       "logSoftmax",
       "LogSoftmax",
@@ -126,7 +126,7 @@ export const reductionOps = {
       const [total] = onnx.node("ReduceSum", [onnx.node("Exp", [below!])[0]!, axes], { keepdims: 1 });
       return onnx.node("Sub", [below!, onnx.node("Log", [total!])[0]!]);
     },
-  } satisfies Op<{ readonly axis: number }>,
+  }),
   /** The i32 index of the largest element of the last axis, the first on ties; the axis is dropped. */
   argmax: op<Readonly<Record<never, never>>>({
     infer: ([x]) => {
