@@ -52,7 +52,7 @@ export function viewBytes<D extends DType>(dtype: D, bytes: Uint8Array): DataOf<
   if (bytes.byteLength % row.bytes !== 0) {
     throw new ToklipError("FILE_CORRUPT", `${dtype}: ${bytes.byteLength} bytes are not a whole number of elements`);
   }
-  const aligned = bytes.byteOffset % row.bytes === 0 ? bytes : bytes.slice();
+  const aligned = bytes.byteOffset % row.bytes === 0 ? bytes : new Uint8Array(bytes); // slice() of a Buffer copies nothing
   return new row.array(aligned.buffer, aligned.byteOffset, aligned.byteLength / row.bytes) as DataOf<D>;
 }
 
