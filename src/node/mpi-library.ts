@@ -138,46 +138,19 @@ function namesToTry(preferred: MpiFamily): string[] {
   return [...new Set([...FAMILIES[preferred].files, ...others])];
 }
 
+/** @throws MPI_UNAVAILABLE */
 function bind(ffi: Koffi, library: LibraryHandle, file: string): MpiLibrary {
   const version = versionOf(library);
   const name = `${file} (${version})`;
   const family: Family | undefined = Object.values(FAMILIES).find((candidate) => candidate.version.test(version));
   if (!family) throw new ToklipError("MPI_UNAVAILABLE", `${name} is neither of MPICH's nor of Open MPI's kind`);
 
-  const H = family.handleType;
-  const handle = (which: Handle) => {
-    const value = family.handles[which];
-    return typeof value === "string" ? library.symbol(value) : value;
-  };
-  const world = handle("world");
-  const sum = handle("sum");
+  const { handleType: H, inPlace } = family;
+  const { direct, waiting } = callers(library);
+  const handles = handlesOf(library, family);
+  const { world, sum } = handles;
   const typeOf = (array: MpiArray) =>
-    handle(array instanceof Float32Array ? "float" : array instanceof Int32Array ? "int" : "byte");
-  const returnsCode = (name: string, parameters: string[]) => library.func(name, "int", parameters);
-
-  const errorString = returnsCode("MPI_Error_string", ["int", "void *", "void *"]);
-  const check = (call: string, code: number) => {
-    if (code === 0) return;
-    const [text, length] = [Buffer.alloc(TEXT_BYTES), new Int32Array(1)];
-    errorString(code, text, length);
-    throw new ToklipError("PEER_LOST", `${call} failed: ${text.toString("utf8", 0, length[0])}`);
-  };
-  /** A function that is called on this thread. */
-  const direct = (call: string, ...parameters: string[]) => {
-    const f = returnsCode(call, parameters);
-    return (...values: unknown[]) => check(call, f(...values));
-  };
-  /** A function that waits for other processes, on another thread. */
-  const waiting = (call: string, ...parameters: string[]) => {
-    const f = returnsCode(call, parameters);
-    return async (...values: unknown[]) => {
-      const code = await new Promise<number>((resolve, reject) => {
-        f.async(...values, (error: unknown, result: number) => (error ? reject(error) : resolve(result)));
-      });
-      check(call, code);
-    };
-  };
-
+    array instanceof Float32Array ? handles.float : array instanceof Int32Array ? handles.int : handles.byte;
   const initThread = direct("MPI_Init_thread", "void *", "void *", "int", "void *");
   const setErrorHandler = direct("MPI_Comm_set_errhandler", H, H);
   const commRank = direct("MPI_Comm_rank", H, "void *");
@@ -189,11 +162,6 @@ function bind(ffi: Koffi, library: LibraryHandle, file: string): MpiLibrary {
   const finalize = direct("MPI_Finalize");
   const exit = ffi.load(null).func("_exit", "void", ["int"]);
 
-  const numberFrom = (call: (communicator: unknown, into: Int32Array) => void) => {
-    const into = new Int32Array(1);
-    call(world, into);
-    return into[0]!;
-  };
   return {
     name,
     init() {
@@ -202,16 +170,60 @@ function bind(ffi: Koffi, library: LibraryHandle, file: string): MpiLibrary {
       if (provided[0]! < THREAD_SERIALIZED) {
         throw new ToklipError("MPI_UNAVAILABLE", `${name} was built without threads, which are needed`);
       }
-      setErrorHandler(world, handle("errorsReturn"));
+      setErrorHandler(world, handles.errorsReturn);
     },
-    rank: () => numberFrom(commRank),
-    size: () => numberFrom(commSize),
-    allReduceSum: (data) => allReduce(family.inPlace, data, data.length, typeOf(data), sum, world),
+    rank: () => written((into) => commRank(world, into)),
+    size: () => written((into) => commSize(world, into)),
+    allReduceSum: (data) => allReduce(inPlace, data, data.length, typeOf(data), sum, world),
     allGather: (part, into) => allGather(part, part.length, typeOf(part), into, part.length, typeOf(part), world),
     broadcast: (data) => broadcast(data, data.length, typeOf(data), 0, world),
     barrier: () => barrier(world),
     finalize: () => finalize(),
     exitNow: (code) => exit(code) as never,
+  };
+}
+
+/** The integer that a function writes. */
+function written(call: (into: Int32Array) => void): number {
+  const into = new Int32Array(1);
+  call(into);
+  return into[0]!;
+}
+
+/** The values of a family's handles in a library: numbers, or addresses. */
+function handlesOf(library: LibraryHandle, family: Family): Record<Handle, unknown> {
+  const values: Record<string, unknown> = {};
+  for (const [name, handle] of Object.entries(family.handles)) {
+    values[name] = typeof handle === "string" ? library.symbol(handle) : handle;
+  }
+  return values as Record<Handle, unknown>;
+}
+
+/** Makes JavaScript functions of a library's functions. They throw PEER_LOST for an error, the common cause of one. */
+function callers(library: LibraryHandle) {
+  const errorString = library.func("MPI_Error_string", "int", ["int", "void *", "void *"]);
+  const check = (call: string, code: number) => {
+    if (code === 0) return;
+    const [text, length] = [Buffer.alloc(TEXT_BYTES), new Int32Array(1)];
+    errorString(code, text, length);
+    throw new ToklipError("PEER_LOST", `${call} failed: ${text.toString("utf8", 0, length[0])}`);
+  };
+  return {
+    /** A function that is called on this thread. */
+    direct(call: string, ...parameters: string[]) {
+      const native = library.func(call, "int", parameters);
+      return (...values: unknown[]): void => check(call, native(...values));
+    },
+    /** A function that waits for other processes, on another thread. */
+    waiting(call: string, ...parameters: string[]) {
+      const native = library.func(call, "int", parameters);
+      return async (...values: unknown[]): Promise<void> => {
+        const code = await new Promise<number>((resolve, reject) => {
+          native.async(...values, (error: unknown, result: number) => (error ? reject(error) : resolve(result)));
+        });
+        check(call, code);
+      };
+    },
   };
 }
 

@@ -3,7 +3,9 @@
 // none of those can be relied upon to say what happened. Every process of the training holds a connection to it, and
 // a connection that closes without a goodbye is a process that was lost. JavaScript, so that the same file starts from
 // the sources and from the build. Its peer is mpi-watch.ts.
+import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { hostname } from "node:os";
 import process from "node:process";
 
 /** A line longer than this comes from no process of ours. */
@@ -14,7 +16,17 @@ const END_MS = 2_000;
 /** A host that fell silent is asked whether it still stands after this time. */
 const KEEP_ALIVE_MS = 10_000;
 
-/** @typedef {{ socket: import("node:net").Socket, rank?: number, step?: number, left: boolean }} Peer */
+/** A bit of the flags in Linux's /proc/PID/stat: the process is about to end. */
+const EXITING = 4;
+
+/**
+ * @typedef {object} Peer
+ * @property {import("node:net").Socket} socket
+ * @property {number} [rank]
+ * @property {number} [pid] its process, if on this host
+ * @property {number} [step]
+ * @property {boolean} left whether it has said goodbye
+ */
 
 let orders = "";
 for await (const chunk of process.stdin.setEncoding("utf8")) orders += chunk;
@@ -35,6 +47,7 @@ function receive(peer, message) {
   if (peer.rank === undefined) {
     if (message.token !== token) throw new Error("a stranger");
     peer.rank = message.rank;
+    if (message.host === hostname()) peer.pid = message.pid;
     peers.add(peer);
     clearTimeout(start);
   }
@@ -43,12 +56,31 @@ function receive(peer, message) {
   peer.left ||= message.goodbye === true;
 }
 
-/** @param {Peer} peer */
-function report({ rank, step }) {
+/**
+ * Whether a process has ended or is about to. Its connection closes late in its end: others may have noticed before,
+ * by MPI or through the launcher, have ended because of it, and be the first whose connections close.
+ * @param {Peer} peer
+ */
+function isEnding({ pid }) {
+  if (pid === undefined || process.platform !== "linux") return false;
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const flags = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[6]);
+    return (flags & EXITING) !== 0;
+  } catch {
+    return true;
+  }
+}
+
+/** @param {Peer} peer the first whose connection closed */
+function report(peer) {
   lost = true;
-  const when = step === undefined ? "before its first step" : `at step ${step}`;
+  const ending = [...peers].filter((other) => !other.left && isEnding(other));
+  const ranks = [peer, ...ending].map(({ rank }) => Number(rank)).sort((a, b) => a - b);
+  const who = ranks.length === 1 ? `rank ${ranks[0]} was` : `ranks ${ranks.join(", ")} were`;
+  const when = peer.step === undefined ? "before the first step" : `at step ${peer.step}`;
   const advice = checkpoint === undefined ? "there is no checkpoint yet: start again" : `resume from ${checkpoint}`;
-  process.stderr.write(`toklip: rank ${rank} was lost ${when}; ${advice} [PEER_LOST]\n`);
+  process.stderr.write(`toklip: ${who} lost ${when}; ${advice} [PEER_LOST]\n`);
   for (const { socket } of peers) socket.end("lost\n");
   setTimeout(() => process.exit(1), END_MS).unref();
 }

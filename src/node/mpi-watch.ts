@@ -78,7 +78,7 @@ export class Watch {
     socket.on("error", () => {}); // "close" follows
     socket.once("data", () => onLost(true));
     socket.once("close", () => watch.left || onLost(false));
-    watch.send({ token, rank });
+    watch.send({ token, rank, host: hostname(), pid: process.pid });
     return watch;
   }
 
