@@ -64,7 +64,7 @@ function commonOptions({ config, model, backend, communicator }: TrainerContext)
     schedule: scheduleOf(config),
     batchSize,
     partSize,
-    resident: device !== "cpu" && partSize === batchSize && communicator.size === 1,
+    resident: device === "webgpu" && partSize === batchSize && communicator.size === 1,
     ema: ema ?? undefined,
     optimizer: {
       betas: optimizer.betas,

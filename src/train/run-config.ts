@@ -121,8 +121,8 @@ const common = {
     .nullable()
     .default(null),
   /**
-   * Where to compute. On others than the CPU the towers' parameters stay there between steps, where one process takes
-   * its batch whole; otherwise, and for a VQ, they travel with each step.
+   * Where to compute. On WebGPU the towers' parameters stay there between steps, where one process takes its batch
+   * whole; otherwise, and for a VQ, they travel with each step.
    */
   device: z.enum(["cpu", "cuda", "webgpu"]).default("cpu"),
   threads: count.nullable().default(null),
