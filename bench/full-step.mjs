@@ -7,8 +7,8 @@ import { ndarray, Random } from "../dist/core/index.js";
 import { builtInConfig } from "../dist/models/index.js";
 import { openCheckpointFile } from "../dist/node/checkpoint.js";
 import { createOrtBackend } from "../dist/node/ort-backend.js";
-import { findConfig } from "../dist/pipelines/model-files.js";
 import { nodePlatform } from "../dist/node/platform.js";
+import { findConfig } from "../dist/pipelines/model-files.js";
 import { createSchedule } from "../dist/train/schedule.js";
 import { createToklipTrainer } from "../dist/train/towers-trainer.js";
 import { option, printTable } from "./measure.mjs";
@@ -21,12 +21,13 @@ const text = option("text", "true") === "true";
 const steps = Number(option("steps", "3"));
 
 const checkpoint = await openCheckpointFile(source);
-const model = builtInConfig(option("config", "ViT-SO400M-16-SigLIP2-256-toklip"));
+const model = builtInConfig(option("config") ?? "ViT-SO400M-16-SigLIP2-256-toklip");
 const teacherFile = teacherSource ? await openCheckpointFile(teacherSource) : undefined;
-const teacher = teacherFile && {
-  checkpoint: teacherFile,
-  config: await findConfig(nodePlatform, teacherSource, teacherFile, undefined),
-};
+const teacher = teacherFile &&
+  teacherSource && {
+    checkpoint: teacherFile,
+    config: await findConfig(nodePlatform, teacherSource, teacherFile, undefined),
+  };
 const backend = createOrtBackend();
 const gib = () => (process.resourceUsage().maxRSS / 2 ** 20).toFixed(2);
 const start = performance.now();
@@ -47,7 +48,11 @@ console.log(`opened in ${((performance.now() - start) / 1000).toFixed(1)} s, ${g
 const random = new Random(1);
 const size = model.trunk.imageSize;
 const batch = {
-  pixels: ndarray("f32", [1, 3, size, size], Float32Array.from({ length: 3 * size * size }, () => random.uniform() * 2 - 1)),
+  pixels: ndarray(
+    "f32",
+    [1, 3, size, size],
+    Float32Array.from({ length: 3 * size * size }, () => random.uniform() * 2 - 1),
+  ),
   textIds: ndarray("i32", [1, model.text.contextLength]),
   concepts: ndarray("i32", [1], Int32Array.of(0)),
   keys: ["a"],

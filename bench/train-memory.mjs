@@ -28,19 +28,34 @@ async function measure(recompute) {
     },
     text_cfg: { context_length: 16, vocab_size: 512, width: 256, heads: 4, layers: 1, pool_type: "last" },
   });
-  const encoders = { encode: () => Promise.reject(new Error("not used")), dispose: async () => {} };
+  const notUsed = () => Promise.reject(new Error("not used"));
+  const encoders = { pictures: notUsed, texts: notUsed, dispose: async () => {} };
   const objective = toklipObjective(config, encoders, TOKLIP_LOSS_WEIGHTS);
   const graph = wholeBatchGraph(objective, batch, isTrainedInToklip, recompute);
   const random = new Random(1);
   const noise = (/** @type {readonly number[]} */ shape, /** @type {number} */ scale) =>
-    ndarray("f32", shape, Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => (random.uniform() - 0.5) * scale));
+    ndarray(
+      "f32",
+      shape,
+      Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => (random.uniform() - 0.5) * scale),
+    );
   const trained = [...graph.parameters].filter(([name]) => isTrainedInToklip(name));
-  const parameters = new Map(trained.map(([name, { shape }]) => [name, noise(shape, 0.1)]));
-  const weight = async () => ({ kind: "array", value: noise([1024, 8], 1) });
+  const parameters = new Map(
+    trained.map(([name, { shape }]) => [name, noise(/** @type {readonly number[]} */ (shape), 0.1)]),
+  );
+  const weight = async () => ({ kind: /** @type {const} */ ("array"), value: noise([1024, 8], 1) });
   const session = await FedSession.compile(createOrtBackend(), "step", graph, parameters, weight);
   const feeds = {
-    ids: ndarray("i32", [batch, 8, 8], Int32Array.from({ length: batch * 64 }, () => random.integer(1024))),
-    concepts: ndarray("i32", [batch], Int32Array.from({ length: batch }, (_, i) => i)),
+    ids: ndarray(
+      "i32",
+      [batch, 8, 8],
+      Int32Array.from({ length: batch * 64 }, () => random.integer(1024)),
+    ),
+    concepts: ndarray(
+      "i32",
+      [batch],
+      Int32Array.from({ length: batch }, (_, i) => i),
+    ),
     text_features: noise([batch, 256], 1),
     teacher_features: noise([batch, 256], 1),
   };

@@ -8,8 +8,8 @@ import { parseConfig, transformer, wholeSequence } from "../dist/models/index.js
 import { causalMask, Scope } from "../dist/nn/index.js";
 import { createOrtBackend } from "../dist/node/ort-backend.js";
 import { wholeBatchGraph } from "../dist/train/contrastive-step.js";
-import { isTrainedInToklip } from "../dist/train/towers-trainer.js";
 import { TOKLIP_LOSS_WEIGHTS, toklipObjective } from "../dist/train/toklip-objective.js";
+import { isTrainedInToklip } from "../dist/train/towers-trainer.js";
 import { FedSession, trainingGraph } from "../dist/train/training-graph.js";
 import { interleave, option, printTable, startPeer, time } from "./measure.mjs";
 
@@ -21,7 +21,11 @@ const random = new Random(1);
 
 /** @param {readonly number[]} shape @param {number} scale */
 const noise = (shape, scale) =>
-  ndarray("f32", shape, Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => (random.uniform() - 0.5) * scale));
+  ndarray(
+    "f32",
+    shape,
+    Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => (random.uniform() - 0.5) * scale),
+  );
 
 /** @param {{ width: number, depth: number, heads: number, image: number, ratio: number }} sizes */
 function toklip({ width, depth, heads, image, ratio }) {
@@ -39,13 +43,23 @@ function toklip({ width, depth, heads, image, ratio }) {
 /** A whole TokLIP step: both terms of the loss. @param {Parameters<typeof toklip>[0]} sizes @param {number} batch @param {boolean} recompute */
 function toklipStep(sizes, batch, recompute = false) {
   const config = toklip(sizes);
-  const encoders = { encode: () => Promise.reject(new Error("not used")), dispose: async () => {} };
-  const graph = wholeBatchGraph(toklipObjective(config, encoders, TOKLIP_LOSS_WEIGHTS), batch, isTrainedInToklip, recompute);
+  const notUsed = () => Promise.reject(new Error("not used"));
+  const encoders = { pictures: notUsed, texts: notUsed, dispose: async () => {} };
+  const graph = wholeBatchGraph(
+    toklipObjective(config, encoders, TOKLIP_LOSS_WEIGHTS),
+    batch,
+    isTrainedInToklip,
+    recompute,
+  );
   const side = sizes.image / 16;
   const ids = Int32Array.from({ length: batch * side * side }, () => random.integer(1024));
   const feeds = {
     ids: ndarray("i32", [batch, side, side], ids),
-    concepts: ndarray("i32", [batch], Int32Array.from({ length: batch }, (_, i) => i)),
+    concepts: ndarray(
+      "i32",
+      [batch],
+      Int32Array.from({ length: batch }, (_, i) => i),
+    ),
     text_features: noise([batch, sizes.width], 1),
     teacher_features: noise([batch, sizes.width], 1),
   };
@@ -73,7 +87,8 @@ const CASES = {
 };
 
 /** The products of MLP layers and nothing else. @param {readonly number[]} sizes */
-async function bareMatmul([rows, width, hidden]) {
+async function bareMatmul(sizes) {
+  const [rows = 1, width = 1, hidden = 1] = sizes;
   const layers = Math.max(1, Math.round(2e9 / (rows * width * hidden) / 2));
   const graph = new Graph();
   let x = graph.input("x", "f32", [rows, width]);
@@ -82,8 +97,13 @@ async function bareMatmul([rows, width, hidden]) {
     x = gemm(inner, graph.parameter(`down.${i}`, [width, hidden]), undefined, { transB: true });
   }
   graph.output("y", x);
-  const weights = new Map([...graph.parameters].map(([name, { shape }]) => [name, noise(shape, 0.05)]));
-  const weight = async (/** @type {string} */ name) => ({ kind: "array", value: weights.get(name) });
+  const weights = new Map(
+    [...graph.parameters].map(([name, { shape }]) => [name, noise(/** @type {readonly number[]} */ (shape), 0.05)]),
+  );
+  const weight = async (/** @type {string} */ name) => ({
+    kind: /** @type {const} */ ("array"),
+    value: /** @type {ReturnType<typeof noise>} */ (weights.get(name)),
+  });
   const session = await backend.compile({ name: "matmul", graph, weight });
   const feeds = { x: noise([rows, width], 1) };
   return { run: () => time(() => session.run(feeds)), flop: multiplyAdds(graph) * 2 };
@@ -98,8 +118,10 @@ for (const [name, { graph, feeds, matmul }] of Object.entries(CASES)) {
   if (only !== undefined && only !== name) continue;
   const frozen = /quantize\.embedding/;
   const shapes = [...graph.parameters].filter(([parameter]) => !frozen.test(parameter));
-  const parameters = new Map(shapes.map(([parameter, { shape }]) => [parameter, noise(shape, 0.1)]));
-  const weight = async () => ({ kind: "array", value: noise([1024, 8], 1) });
+  const parameters = new Map(
+    shapes.map(([parameter, { shape }]) => [parameter, noise(/** @type {readonly number[]} */ (shape), 0.1)]),
+  );
+  const weight = async () => ({ kind: /** @type {const} */ ("array"), value: noise([1024, 8], 1) });
   const session = await FedSession.compile(backend, name, graph, parameters, weight);
   const bare = await bareMatmul(matmul);
   flops[name] = multiplyAdds(simplifyGraph(graph)) * 2;
@@ -110,7 +132,9 @@ for (const [name, { graph, feeds, matmul }] of Object.entries(CASES)) {
 }
 const times = await interleave(entries, { rounds, warmup: 2 });
 peer?.stop();
-const rate = (/** @type {string} */ name) => flops[name] / times[name].median / 1e6;
+/** @param {string} name */
+const ms = (name) => times[name]?.median ?? Number.NaN;
+const rate = (/** @type {string} */ name) => (flops[name] ?? 0) / ms(name) / 1e6;
 console.log(`${cpus()[0]?.model}, ${cpus().length} cores, medians of ${rounds} rounds\n`);
 printTable(
   ["step", "ms", "GFLOP", "GFLOP/s", "of bare matmul", "PyTorch, ms", "of PyTorch's time"],
@@ -118,12 +142,12 @@ printTable(
     .filter((name) => name in CASES)
     .map((name) => [
       name,
-      times[name].median.toFixed(1),
-      (flops[name] / 1e9).toFixed(2),
+      ms(name).toFixed(1),
+      ((flops[name] ?? 0) / 1e9).toFixed(2),
       rate(name).toFixed(0),
       `${((100 * rate(name)) / rate(`${name} matmul`)).toFixed(0)} %`,
-      peer ? times[`${name} peer`].median.toFixed(1) : "",
-      peer ? (times[name].median / times[`${name} peer`].median).toFixed(2) : "",
+      peer ? ms(`${name} peer`).toFixed(1) : "",
+      peer ? (ms(name) / ms(`${name} peer`)).toFixed(2) : "",
     ]),
 );
 await backend.dispose();

@@ -13,6 +13,7 @@ export interface CaptionOptions {
 
 /** What makes text ids of captions: a `TextTokenizer`. */
 export interface CaptionTokenizer {
+  /** Text ids i32 (B, T) of B texts, padded to T = `contextLength`. */
   encode(texts: readonly string[], options: { readonly contextLength: number }): NDArray<"i32">;
 }
 

@@ -36,6 +36,7 @@ export class ShuffleBuffer<T> {
     return { random: this.random.state, items: this.items.slice() };
   }
 
+  /** Takes in an item. */
   push(item: T): void {
     this.items.push(item);
   }

@@ -11,6 +11,7 @@ import { scaleByte } from "./premultiply.ts";
 /** A colour 0..255 that shows through transparency, or `"drop"`: alpha is ignored. */
 export type Background = readonly [number, number, number] | "drop";
 
+/** What shows through transparency where nothing else is asked for. */
 export const WHITE: Background = [255, 255, 255];
 
 type Data = Image["data"];

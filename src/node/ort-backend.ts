@@ -289,6 +289,7 @@ function identityGraph(): Graph {
   return graph;
 }
 
+/** Where models run, and with how many threads. */
 export interface OrtBackendOptions {
   readonly device?: Device;
   /** Threads of one run, at most `MAX_THREADS`. Default: the machine's cores. */

@@ -37,7 +37,9 @@ export interface TrainOptions extends LongCallOptions {
   readonly resume?: boolean;
   /** The smallest run that goes through everything. */
   readonly smoke?: boolean;
+  /** Is told how the run goes. */
   readonly onEvent?: ((event: TrainingEvent) => void) | undefined;
+  /** Is told of each sample that could not be used. */
   readonly onBad?: ((bad: BadSample) => void) | undefined;
 }
 

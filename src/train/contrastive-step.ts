@@ -53,6 +53,7 @@ export interface LossAndGradients {
 /** Computes losses and gradients. */
 export interface ContrastiveStep {
   run(parameters: Parameters, feeds: Feeds): Promise<LossAndGradients>;
+  /** Frees the graphs. */
   dispose(): Promise<void>;
 }
 

@@ -117,6 +117,7 @@ export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
     return joined(made);
   }
 
+  /** What a checkpoint holds of the training. */
   state(): Promise<TrainerState> {
     return this.learner.state();
   }

@@ -28,6 +28,7 @@ export interface FeatureCacheOptions {
   readonly wanted: WantedFeatures;
   /** What the rows depend on, see `frozenIdentities`. */
   readonly identities: { readonly pictures: JsonValue; readonly texts: JsonValue };
+  /** Is told of what goes wrong without ending the run. */
   readonly warn: (message: string) => void;
 }
 

@@ -1,5 +1,6 @@
 /** `toklip/train`: trainers, optimizers, schedules, runs and their checkpoints. */
 export * from "./adamw.ts";
+export * from "./adamw-graph.ts";
 export * from "./checkpoint.ts";
 export * from "./checkpoint-store.ts";
 export * from "./codebook-watch.ts";
@@ -14,8 +15,10 @@ export * from "./feature-cache.ts";
 export * from "./frozen-encoders.ts";
 export * from "./frozen-identity.ts";
 export * from "./gradient-norm.ts";
+export * from "./host-learner.ts";
 export * from "./image-text-batch.ts";
 export * from "./initial-weights.ts";
+export * from "./learner.ts";
 export * from "./loop.ts";
 export * from "./loss-curve.ts";
 export * from "./metrics.ts";
@@ -23,6 +26,7 @@ export type { KernelOptions } from "./optimizer-kernel.ts";
 export * from "./overrides.ts";
 export * from "./parameter-groups.ts";
 export * from "./parameter-update.ts";
+export * from "./resident-learner.ts";
 export * from "./retrieval.ts";
 export * from "./row-table.ts";
 export * from "./run-config.ts";

@@ -56,6 +56,7 @@ export interface TrainingOptions<Batch extends Positioned> {
   readonly signal?: AbortSignal | undefined;
   /** Seconds since 1970. */
   readonly now: () => number;
+  /** Is told how the run goes. */
   readonly onEvent?: ((event: TrainingEvent) => void) | undefined;
 }
 

@@ -33,6 +33,7 @@ export interface FrozenEncoders {
   pictures(batch: ImageTextBatch, wanted: WantedFeatures): Promise<PictureFeatures>;
   /** i32 (B, T), padded -> f32 (B, D), not normalised. */
   texts(textIds: NDArray<"i32">): Promise<NDArray<"f32">>;
+  /** Frees them. */
   dispose(): Promise<void>;
 }
 

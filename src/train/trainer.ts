@@ -42,6 +42,7 @@ export interface Trainer<Batch> {
   evaluate(batches: AsyncIterable<Batch>): Promise<Readonly<Record<string, number>>>;
   /** Pictures to look at, after an evaluation. */
   samples?(batch: Batch): Promise<readonly SamplePicture[]>;
+  /** All that it knows, for a checkpoint. */
   state(): TrainerState | Promise<TrainerState>;
   /** @throws CHECKPOINT_MISMATCH, RESUME_MISMATCH */
   restore(state: TrainerState): void | Promise<void>;

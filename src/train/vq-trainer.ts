@@ -44,6 +44,7 @@ export interface VqTrainerOptions {
   /** The weights of the perceptual network. */
   readonly frozen?: (name: string) => Promise<Weight>;
   readonly update: UpdateOptions;
+  /** Sorts parameters into groups of one weight decay. */
   readonly weightDecay: (names: Parameters) => ParameterUpdateOptions["groups"];
   readonly ema?: ParameterUpdateOptions["ema"];
   readonly schedule: Schedule;
@@ -171,6 +172,7 @@ export class VqTrainer implements Trainer<PixelBatch> {
     }));
   }
 
+  /** What a checkpoint holds of the training. */
   state(): TrainerState {
     const own = this.generator.state();
     const judge = this.discriminator?.state("discriminator_");

@@ -4,7 +4,16 @@ import { type NDArray, ndarray, Random, sizeOf } from "../../src/core/index.ts";
 import * as g from "../../src/graph/index.ts";
 import { CASES, randomArray } from "./op-cases.ts";
 
-const WITHOUT_RULE = ["argmax", "equal", "less", "linearBlock8", "linearRow8", "maxPool2dGradient", "maxPool2x2Gradient", "reduceMax"];
+const WITHOUT_RULE = [
+  "argmax",
+  "equal",
+  "less",
+  "linearBlock8",
+  "linearRow8",
+  "maxPool2dGradient",
+  "maxPool2x2Gradient",
+  "reduceMax",
+];
 /** Ops with a rule that says that nothing flows. */
 const FLAT = ["sign", "stopGradient", "cast"];
 
