@@ -100,6 +100,8 @@ Example:
   $ toklip train export runs/first --checkpoint best --out best.safetensors`;
 
 const VERB_HELP = `
+Every training takes --config FILE, --out FOLDER, --set key=value, --resume, --smoke, --dry-run, --json and --quiet.
+
 Examples:
   $ toklip train vq --config examples/vq.json --out runs/vq
   $ toklip train toklip --help     what its configuration may say`;
