@@ -89,7 +89,7 @@ const CASES = {
 /** The products of MLP layers and nothing else. @param {readonly number[]} sizes */
 async function bareMatmul(sizes) {
   const [rows = 1, width = 1, hidden = 1] = sizes;
-  const layers = Math.max(1, Math.round(2e9 / (rows * width * hidden) / 2));
+  const layers = Math.max(1, Math.round(5e9 / (rows * width * hidden)));
   const graph = new Graph();
   let x = graph.input("x", "f32", [rows, width]);
   for (let i = 0; i < layers; i++) {

@@ -52,6 +52,7 @@ export interface LossAndGradients {
 
 /** Computes losses and gradients. */
 export interface ContrastiveStep {
+  /** The loss of a batch, and the gradients of all parameters. */
   run(parameters: Parameters, feeds: Feeds): Promise<LossAndGradients>;
   /** Frees the graphs. */
   dispose(): Promise<void>;

@@ -21,6 +21,7 @@ export interface HostLearnerOptions {
   readonly parameters: Parameters;
   readonly step: ContrastiveStep;
   readonly update: ParameterUpdateOptions;
+  /** The weights of parameters that are not trained. */
   readonly frozen: (name: string) => Promise<Weight>;
 }
 
@@ -69,6 +70,7 @@ export class HostLearner implements Learner {
     this.update.restore(files, json);
   }
 
+  /** Frees the graphs. */
   async dispose(): Promise<void> {
     await this.options.step.dispose();
     for (const session of this.sessions.values()) await (await session).dispose();

@@ -38,5 +38,6 @@ export interface Learner {
   state(): Promise<TrainerState>;
   /** @throws CHECKPOINT_MISMATCH */
   restore(state: TrainerState): Promise<void>;
+  /** Frees the graphs and what is kept on the device. */
   dispose(): Promise<void>;
 }

@@ -34,6 +34,7 @@ export interface ResidentLearnerOptions {
   /** Makes a graph with outputs `part.<name>` and `d.<parameter>`, for each trained parameter. */
   readonly graph: () => Graph;
   readonly update: ParameterUpdateOptions;
+  /** The weights of parameters that are not trained. */
   readonly frozen: (name: string) => Promise<Weight>;
 }
 
@@ -146,6 +147,7 @@ export class ResidentLearner implements Learner {
     this.counts = counts;
   }
 
+  /** Frees the graphs and what is kept on the device. */
   async dispose(): Promise<void> {
     for (const session of this.sessions.values()) await (await session).dispose();
     await this.arrays.dispose();
