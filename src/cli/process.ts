@@ -8,7 +8,7 @@ import { runProgram } from "./program.ts";
 export async function start(engine: Engine): Promise<never> {
   const interrupt = new AbortController();
   // Once: the second time it has its default effect, and kills.
-  process.once("SIGINT", () => interrupt.abort(new Error("interrupted")));
+  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => interrupt.abort(new Error("interrupted")));
   const status = await runProgram(process.argv.slice(2), {
     stdout: new Output(process.stdout),
     stderr: new Output(process.stderr),

@@ -1,5 +1,5 @@
 /** A training run in Node: configuration, data, trainer and folder put together, and the loop over them. */
-import { cpus } from "node:os";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type LongCallOptions, ToklipError } from "../core/index.ts";
 import type { BadSample, Batch, JsonValue } from "../data/index.ts";
@@ -111,7 +111,7 @@ async function trainIn(storage: Parameters<typeof openRunFolder>[0]["storage"], 
   const pool = createDecodePool(config.data.workers === null ? {} : { workers: config.data.workers });
   const backend = createOrtBackend({
     device: config.device,
-    threads: config.threads ?? Math.max(1, Math.floor(cpus().length / localSize(communicator))),
+    threads: config.threads ?? Math.max(1, Math.floor(availableParallelism() / localSize(communicator))),
   });
   let cache: FeatureCache | undefined;
   try {
