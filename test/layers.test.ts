@@ -20,8 +20,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   runtime: ["onnx", "graph", "files"],
   train: ["models", "losses", "nn", "graph", "onnx", "runtime", "data", "files", "image", "text"],
   pipelines: ["models", "runtime", "image", "text", "files", "onnx", "graph"],
-  node: ["pipelines", "train", "data", "models", "runtime", "image", "text", "files", "onnx", "graph"],
-  cli: ["node", "pipelines", "train", "data", "models", "runtime", "image", "text", "files"],
+  evaluation: ["pipelines", "data", "models", "runtime", "image", "text", "files", "onnx", "graph"],
+  node: ["evaluation", "pipelines", "train", "data", "models", "runtime", "image", "text", "files", "onnx", "graph"],
+  cli: ["node", "evaluation", "pipelines", "train", "data", "models", "runtime", "image", "text", "files"],
 };
 
 /** Folders that know no platform. */
@@ -39,6 +40,7 @@ const PURE = [
   "runtime",
   "train",
   "pipelines",
+  "evaluation",
 ];
 
 const files = readdirSync(SOURCE, { recursive: true, encoding: "utf8" }).filter((file) => /\.m?ts$|\.mjs$/.test(file));
