@@ -32,8 +32,13 @@ export interface TrunkConfig {
   readonly numHeads: number;
   readonly mlpRatio: number;
   readonly act: Activation;
-  /** True for the token encoder, false for a pixel ViT (the teacher). */
+  /** True for the paper's token encoder; false for full attention: a pixel ViT (the teacher), or an ablation. */
   readonly causal: boolean;
+  /**
+   * How the token encoder reads an id: its codebook row through an MLP (the paper), or a learned row of its own
+   * (Chameleon, arXiv 2405.09818). Default `mlp`.
+   */
+  readonly mapping?: "mlp" | "embedding";
 }
 
 /** The text tower. */
@@ -91,6 +96,7 @@ const trunkSchema = z.object({
   act: activation.default("gelu_tanh"),
   patch_size: count.default(16),
   causal: z.boolean(),
+  mapping: z.enum(["mlp", "embedding"]).optional(),
 });
 
 // Unknown keys are kept in `source` and otherwise ignored, as open_clip's files carry many that do not concern us.
@@ -143,6 +149,7 @@ export function parseConfig(json: unknown, name = "custom"): ToklipConfig {
       mlpRatio: vision.trunk.mlp_ratio,
       act: vision.trunk.act,
       causal: vision.trunk.causal,
+      ...(vision.trunk.mapping !== undefined && { mapping: vision.trunk.mapping }),
     },
     ...(vision.vq && {
       vq: {
@@ -188,8 +195,10 @@ function checkConfig({ name, embedDim, trunk, vq, text }: ToklipConfig): void {
   }
   if (trunk.width !== embedDim)
     wrong(`embed_dim ${embedDim} differs from the vision width ${trunk.width} (timm_proj none)`);
-  if (trunk.causal !== (vq !== undefined)) wrong("vision_cfg.vq and trunk.causal belong together");
-  if (vq !== undefined) {
+  if (vq === undefined) {
+    if (trunk.causal) wrong("trunk.causal is for models with vision_cfg.vq: a pixel model attends in full");
+    if (trunk.mapping) wrong("trunk.mapping is for models with vision_cfg.vq: a pixel model has no image ids");
+  } else {
     const stride = (vq.stem ?? 1) * 2 ** (vq.chMult.length - 1);
     if (stride !== trunk.patchSize) wrong(`the VQ divides by ${stride}, but patch_size is ${trunk.patchSize}`);
     const odd = [1, ...vq.chMult].find((mult) => (vq.ch * mult) % 32 !== 0);

@@ -45,7 +45,10 @@ const RULES: readonly (readonly [RegExp, Fill])[] = [
   [/\bmain\.\d+\.weight$/, patchWeight],
   [/\brunning_mean$/, constant(0)],
   [/\brunning_var$/, constant(1)],
-  [/(pos_embed|positional_embedding|token_embedding\.weight|latent)$/, (out, random) => uniform(out, random, 0.02)],
+  [
+    /(pos_embed|positional_embedding|(token|id)_embedding\.weight|latent)$/,
+    (out, random) => uniform(out, random, 0.02),
+  ],
   [/quantize\.embedding\.weight$/, (out, random) => uniform(out, random, 1)],
   [/text_projection$/, (out, random, shape) => uniform(out, random, Math.sqrt(1 / shape[0]!))],
   [/./, fanIn],

@@ -3,10 +3,12 @@
  * The normalised codebook row of each id goes through a mapping MLP, gets a position, and a causal ViT reads it.
  *
  * Parameter names are those of the released checkpoints below `visual.trunk`. There is no patch embedding. The causal
- * mask is part of the model, although neither checkpoint nor configuration of the reference says so.
+ * mask is part of the model, although neither checkpoint nor configuration of the reference says so. For ablations the
+ * configuration may ask for full attention (`causal`) or for a learned embedding of the ids (`mapping`).
  *
  * Dim letters: B batch, N image tokens, T new tokens of a step, D width, A heads, d = D/A.
  */
+import { ToklipError } from "../core/index.ts";
 import {
   add,
   concat,
@@ -26,14 +28,17 @@ import type { TrunkConfig, VqConfig } from "./config.ts";
 import { type Attend, addPositions, attentionPool, gridOf, transformer, wholeSequence } from "./vision-transformer.ts";
 import { normalizedCodebook } from "./vq.ts";
 
-/** Ids i32 (B, N) -> codebook rows -> mapping MLP -> (B, N, D), without positions. */
+/** Ids i32 (B, N) -> codebook rows -> mapping MLP, or learned rows of their own -> (B, N, D), without positions. */
 export function mapIds(scope: Scope, ids: Tensor, trunk: TrunkConfig, vq: VqConfig): Tensor {
+  if (trunk.mapping === "embedding") {
+    return gather(scope.parameter("id_embedding.weight", [vq.codebookSize, trunk.width]), ids);
+  }
   const codes = gather(normalizedCodebook(scope.at("vq"), vq), ids); // (B, N) -> (B, N, embedDim)
   const hidden = activate(linear(scope.at("vq_table"), codes, 4 * trunk.width), "gelu");
   return linear(scope.at("vq_mapping"), hidden, trunk.width);
 }
 
-/** Ids i32 (B, N) -> token features (B, N, D); position t depends on ids <= t only. */
+/** Ids i32 (B, N) -> token features (B, N, D); where the trunk is causal, position t depends on ids <= t only. */
 export function tokenEncoder(scope: Scope, ids: Tensor, trunk: TrunkConfig, vq: VqConfig): Tensor {
   const embedded = addPositions(scope, mapIds(scope, ids, trunk, vq));
   const mask = trunk.causal ? causalMask(scope.graph, gridOf(trunk).tokens) : undefined;
@@ -90,8 +95,16 @@ interface Past {
  * `new_mask` f32 (T, T) for those over the new tokens, and for each block a cache of keys and one of values,
  * f32 (B, A, N, d). Outputs: `token_features` (B, T, D), and `new_keys`, `new_values` f32 (depth, B, A, T, d) for the
  * caller to store. The cache is only read: an output that holds all of it would be copied at each step.
+ *
+ * @throws CONFIG_INVALID for a trunk with full attention, where each feature depends on all ids
  */
 export function tokenEncoderStep(scope: Scope, trunk: TrunkConfig, vq: VqConfig): void {
+  if (!trunk.causal) {
+    throw new ToklipError(
+      "CONFIG_INVALID",
+      "trunk.causal is false: with full attention no feature is known before all ids",
+    );
+  }
   const { graph } = scope;
   const { tokens } = gridOf(trunk);
   const { width, numHeads } = trunk;

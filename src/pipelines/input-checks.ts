@@ -8,6 +8,12 @@ export function requireVq({ vq, name }: ToklipConfig, call: string): VqConfig {
   throw new ToklipError("ARGUMENT_INVALID", `${call}: ${name} is a pixel model, which has no image ids`);
 }
 
+/** @throws ARGUMENT_INVALID for a model with full attention, whose features are not known before all ids. */
+export function requireCausal({ trunk, name }: ToklipConfig, call: string): void {
+  if (trunk.causal) return;
+  throw new ToklipError("ARGUMENT_INVALID", `${call}: ${name} attends in full: no feature is known before all ids`);
+}
+
 /** @throws SHAPE_MISMATCH unless pixels are f32 (B, 3, H, W) of the model's size, B >= 1. */
 export function checkPixels({ shape, dtype }: NDArray, { trunk: { imageSize } }: ToklipConfig): void {
   const [batch = 0, ...picture] = shape;

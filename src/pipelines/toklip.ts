@@ -29,7 +29,7 @@ import { resolveTemplates } from "../text/templates.ts";
 import { TextTokenizer } from "../text/text-tokenizer.ts";
 import { encodeLabels, type LabelFeatures, scoreLabels } from "./classify.ts";
 import { checkPrecision, GraphRunner, type RunnerParts } from "./graph-runner.ts";
-import { checkIds, checkPixels, checkRange, checkTextIds, requireVq } from "./input-checks.ts";
+import { checkIds, checkPixels, checkRange, checkTextIds, requireCausal, requireVq } from "./input-checks.ts";
 import type {
   ClassifyOptions,
   EncodedFeatures,
@@ -169,6 +169,7 @@ export class PlatformTokLIP implements TokLIPModel {
 
   async startStream({ batch = 1 }: { batch?: number } = {}): Promise<TokenStream> {
     const { codebookSize } = requireVq(this.config, "startStream");
+    requireCausal(this.config, "startStream");
     if (!Number.isInteger(batch) || batch < 1) {
       throw new ToklipError("ARGUMENT_INVALID", `startStream: expected a batch of at least 1, got ${batch}`);
     }
