@@ -3,6 +3,7 @@
  * Tests bring their own, so the whole command line runs in process.
  */
 import type { LongCallOptions } from "../core/index.ts";
+import type { EvaluationSession, SessionOptions } from "../evaluation/session.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
 import type { Image } from "../image/image.ts";
 import type { ToklipConfig } from "../models/config.ts";
@@ -61,6 +62,8 @@ export interface Engine {
   encodePng(image: Image): Promise<Uint8Array>;
   train(options: TrainOptions): Promise<TrainResult>;
   estimateTraining(options: EstimateRunOptions): Promise<RunEstimate>;
+  /** Opens what every evaluation works with. @throws as `openEvaluationSession` of `node/evaluation-session.ts` */
+  openEvaluation(options: SessionOptions): Promise<EvaluationSession>;
   exportRun(options: ExportRunOptions): Promise<{ readonly out: string; readonly step: number }>;
 }
 

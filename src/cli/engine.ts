@@ -53,6 +53,10 @@ export const nodeEngine: Engine = {
     const { estimateRun } = await import("../node/train-estimate.ts");
     return estimateRun(options);
   },
+  async openEvaluation(options) {
+    const { openEvaluationSession } = await import("../node/evaluation-session.ts");
+    return openEvaluationSession(options);
+  },
   async exportRun(options) {
     const { exportRun } = await import("../node/train-export.ts");
     return exportRun(options);

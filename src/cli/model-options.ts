@@ -101,17 +101,19 @@ export function loadModel(
   flags: ModelFlags,
   onProgress: (event: ProgressEvent) => void,
 ): Promise<TokLIPModel> {
-  const options: LoadOptions = {
+  return engine.loadModel(flags.model, { ...loadOptions(flags), signal, onProgress });
+}
+
+/** The flags as the options of loading. */
+export function loadOptions(flags: ModelFlags): LoadOptions {
+  return {
     device: flags.device,
     precision: flags.precision,
     ...(flags.config !== undefined && { config: flags.config }),
     ...(flags.threads !== undefined && { threads: flags.threads }),
     ...(flags.tokenizer !== undefined && { tokenizer: flags.tokenizer }),
     download: flags.download ?? false,
-    signal,
-    onProgress,
   };
-  return engine.loadModel(flags.model, options);
 }
 
 /** The flags as the options of the pipelines. */
@@ -129,6 +131,13 @@ export function parseCount(text: string): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= 1) return value;
   throw new InvalidArgumentError("Expected a whole number from 1.");
+}
+
+/** A share, from 0 to 1. */
+export function parseShare(text: string): number {
+  const value = Number(text);
+  if (/^[\d.]+$/.test(text) && value >= 0 && value <= 1) return value;
+  throw new InvalidArgumentError("Expected a share from 0 to 1, such as 0.1.");
 }
 
 function parseThreads(text: string): number {

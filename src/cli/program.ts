@@ -9,9 +9,14 @@ import { Command, CommanderError } from "commander";
 import { messageOf, ToklipError } from "../core/index.ts";
 import type { CliContext, RunVerb } from "./context.ts";
 
+interface VerbModule {
+  /** @param args what follows the verb, for verbs that load no more than the subcommand that was asked for */
+  define(command: Command, run: RunVerb, args: readonly string[]): void | Promise<void>;
+}
+
 interface Verb {
   readonly summary: string;
-  readonly load: () => Promise<{ define(command: Command, run: RunVerb): void }>;
+  readonly load: () => Promise<VerbModule>;
 }
 
 /** One row a verb, in the order of `--help`. */
@@ -27,6 +32,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   convert: { summary: "write a checkpoint as .safetensors", load: () => import("./convert.ts") },
   export: { summary: "write a model as ONNX files", load: () => import("./export.ts") },
   train: { summary: "train a TokLIP, its teacher or its VQ", load: () => import("./train.ts") },
+  eval: { summary: "measure how well a model labels, retrieves and reconstructs", load: () => import("./eval.ts") },
   init: { summary: "make a checkpoint of random weights", load: () => import("./init.ts") },
   download: { summary: "fetch a model from the hub into the cache", load: () => import("./download.ts") },
 };
@@ -85,7 +91,7 @@ async function buildProgram(
       .description(`${summary[0]!.toUpperCase()}${summary.slice(1)}.`);
     if (name !== verb) continue;
     onAsked(command);
-    (await load()).define(command, run);
+    await (await load()).define(command, run, args.slice(args.indexOf(name) + 1));
   }
   return program;
 }

@@ -19,6 +19,8 @@ export interface Metric {
   readonly count: number;
   /** Half the width of its 95 % confidence interval, in the metric's own unit, where one is known. */
   readonly margin?: number;
+  /** The interval itself, where it is not centred at the value. */
+  readonly interval?: readonly [low: number, high: number];
   /** What it says, in a few words, for whoever reads the report. */
   readonly meaning: string;
 }

@@ -60,6 +60,7 @@ export async function toklip(args: readonly string[], options: RunOptions = {}):
     train: absent,
     estimateTraining: absent,
     exportRun: absent,
+    openEvaluation: absent,
     convert: absent,
     exportOnnx: absent,
     initCheckpoint: absent,
