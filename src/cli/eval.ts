@@ -14,7 +14,7 @@ export const EVALUATIONS: Partial<Readonly<Record<EvaluationTask, EvaluationVerb
 };
 
 const HELP = `
-Every evaluation prints a table (--json: one JSON object) and writes evaluation.json and a self-contained report.html with
+Every evaluation prints a table (--json: one JSON object; --quiet: no progress) and writes evaluation.json and a self-contained report.html with
 --out FOLDER. Features of pictures are kept in it, so that an interrupted evaluation goes on with --resume; --features FOLDER
 lets evaluations share them.
 

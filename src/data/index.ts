@@ -15,6 +15,8 @@ export { openManifest } from "./manifest.ts";
 export { nearestName } from "./nearest-name.ts";
 export { openParquet, type ParquetOptions } from "./parquet.ts";
 export type { PictureRecall, RecalledPicture } from "./recall.ts";
+export type { GrowingFile, RowStorage } from "./row-storage.ts";
+export { KEY_BYTES, type KeyedRow, RowTable, type RowTableOptions } from "./row-table.ts";
 export { parseShards, parseShardWeights, type ShardPart } from "./shard-list.ts";
 export * from "./shard-source.ts";
 export { ShuffleBuffer, type ShuffleState } from "./shuffle-buffer.ts";

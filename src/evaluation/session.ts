@@ -4,7 +4,7 @@
  */
 import type { LongCallOptions } from "../core/index.ts";
 import type { BadLimit, Dataset, Sample } from "../data/index.ts";
-import type { Background, Image } from "../image/index.ts";
+import type { Background, Image, PictureWriter } from "../image/index.ts";
 import type { LoadOptions, TokLIPModel } from "../pipelines/model.ts";
 import type { EvaluatedData, Evaluation } from "./evaluation.ts";
 import type { FeatureRows } from "./feature-rows.ts";
@@ -60,21 +60,13 @@ export interface PassedRows extends FeatureRows {
   readonly encoded: number;
 }
 
-/** How pictures of the report are made. */
-export interface ReportPictures {
-  /** The picture as a PNG file. */
-  encodePng(image: Image): Promise<Uint8Array>;
-  /** A drawing as a PNG file. */
-  renderSvg(svg: string): Promise<Uint8Array>;
-}
-
 /** An evaluation's workplace. */
 export interface EvaluationSession {
   /** The model; the features of texts that it encodes are kept as those of pictures are. */
   readonly model: TokLIPModel;
   /** Its name, and what it is. */
   readonly description: Evaluation["model"];
-  readonly pictures: ReportPictures;
+  readonly pictures: PictureWriter;
   /**
    * Opens a data set by its path: a folder of folders (their names are the classes), .csv, .tsv, .jsonl, .parquet, or
    * WebDataset shards `{00..07}.tar`.

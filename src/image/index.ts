@@ -7,6 +7,7 @@ export { cropImage } from "./crop.ts";
 export type { Filter } from "./filter-taps.ts";
 export { type Box, checkImage, IMAGE_MODES, type Image, type ImageMode, isImage, samplesOf } from "./image.ts";
 export { psnr, ssim } from "./metrics.ts";
+export type { PictureWriter } from "./picture-writer.ts";
 export { fromPixels, toPixels, writePixels } from "./pixels.ts";
 export { type PreprocessSettings, preprocessImage } from "./preprocess.ts";
 export { type ResizeOptions, resizeImage } from "./resize.ts";

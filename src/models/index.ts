@@ -10,3 +10,4 @@ export * from "./token-encoder.ts";
 export * from "./toklip.ts";
 export * from "./vision-transformer.ts";
 export * as vq from "./vq.ts";
+export { weightsPrint } from "./weights-print.ts";

@@ -11,9 +11,9 @@
 import { bytesOf, concatRows, DTYPES, type DType, type NDArray, rows, sizeOf, viewBytes } from "../core/index.ts";
 import type { JsonValue } from "../data/dataset.ts";
 import type { PictureRecall, RecalledPicture } from "../data/recall.ts";
+import { KEY_BYTES, RowTable } from "../data/row-table.ts";
 import { gridOf, type ToklipConfig } from "../models/index.ts";
 import type { ImageTextBatch } from "./image-text-batch.ts";
-import { KEY_BYTES, RowTable } from "./row-table.ts";
 import type { RunStorage } from "./run-storage.ts";
 import type { FrozenEncoders, PictureFeatures, WantedFeatures } from "./toklip-objective.ts";
 

@@ -28,7 +28,6 @@ export * from "./parameter-groups.ts";
 export * from "./parameter-update.ts";
 export * from "./resident-learner.ts";
 export * from "./retrieval.ts";
-export * from "./row-table.ts";
 export * from "./run-config.ts";
 export * from "./run-folder.ts";
 export * from "./run-storage.ts";

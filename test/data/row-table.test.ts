@@ -2,8 +2,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ToklipError } from "../../src/core/index.ts";
-import { RowTable } from "../../src/train/row-table.ts";
-import { fillUp, MemoryStorage } from "./memory-storage.ts";
+import { RowTable } from "../../src/data/row-table.ts";
+import { fillUp, MemoryStorage } from "../train/memory-storage.ts";
 
 const ROW = 12;
 

@@ -13,7 +13,7 @@
  */
 import { type ByteSource, messageOf, ToklipError } from "../core/index.ts";
 import { crc32c } from "../files/crc32c.ts";
-import { type GrowingFile, type RunStorage, writeWhole } from "./run-storage.ts";
+import { type GrowingFile, type RowStorage, writeWhole } from "./row-storage.ts";
 
 /** The length of a key: of a hash that two different things will not share. */
 export const KEY_BYTES = 16;
@@ -36,7 +36,7 @@ export interface KeyedRow {
 
 /** Where a table is, and what its rows are. */
 export interface RowTableOptions {
-  readonly storage: RunStorage;
+  readonly storage: RowStorage;
   /** The table's folder in the storage. */
   readonly folder: string;
   readonly rowBytes: number;
