@@ -6,6 +6,7 @@ import type { LongCallOptions } from "../core/index.ts";
 import type { BadLimit, Dataset, Sample } from "../data/index.ts";
 import type { Background, Image, PictureWriter } from "../image/index.ts";
 import type { LoadOptions, TokLIPModel } from "../pipelines/model.ts";
+import type { Backend } from "../runtime/index.ts";
 import type { EvaluatedData, Evaluation } from "./evaluation.ts";
 import type { FeatureRows } from "./feature-rows.ts";
 
@@ -62,8 +63,11 @@ export interface PassedRows extends FeatureRows {
 
 /** An evaluation's workplace. */
 export interface EvaluationSession {
-  /** The model; the features of texts that it encodes are kept as those of pictures are. */
   readonly model: TokLIPModel;
+  /** The model's text side: features are kept as those of pictures are, so that a text is encoded once. */
+  readonly texts: Pick<TokLIPModel, "encodeText">;
+  /** What else is computed runs here: inner products, fits, networks of others. */
+  readonly backend: Backend;
   /** Its name, and what it is. */
   readonly description: Evaluation["model"];
   readonly pictures: PictureWriter;
