@@ -33,7 +33,12 @@ export interface LoaderOptions extends Omit<WalkOptions, "groupSize">, Omit<Capt
   readonly templates?: string | readonly string[] | undefined;
   /** Makes pixels of a picture file, see `createDecodePool`. */
   readonly decode: DecodeSample;
-  /** What is known of pictures: those are neither read nor decoded. For augmentations in which nothing is random. */
+  /**
+   * After so many epochs the same pictures come again: an augmentation depends on the epoch modulo this number. Captions
+   * and order go on changing. Default: no picture comes again.
+   */
+  readonly variants?: number | undefined;
+  /** What is known of pictures: those are neither read nor decoded. Needs `variants` where something is random. */
   readonly recall?: PictureRecall | undefined;
   /** Batches that are made ready while one is used. Default 2. */
   readonly prefetch?: number | undefined;
@@ -66,6 +71,7 @@ export function loadBatches(dataset: Dataset, options: LoaderOptions): AsyncGene
   if (!(Number.isSafeInteger(rank) && rank >= 0 && rank < size)) {
     throw new ToklipError("ARGUMENT_INVALID", `load: rank must be a whole number below ${size}, got ${rank}`);
   }
+  if (options.variants !== undefined) checkCount("variants", options.variants, 1);
   if (options.text !== undefined) checkCount("contextLength", options.text.contextLength, 1);
   checkAugmentation(options.augmentation ?? {});
   if (dataset.size !== undefined && options.epochs === undefined) checkSize(dataset, dataset.size, batchSize * size);
@@ -154,15 +160,16 @@ class Preparer {
   }
 
   private async rowOf({ sample, epoch }: WalkedSample): Promise<Row> {
-    const { seed, text, recall, signal } = this.options;
+    const { seed, text, recall, variants, signal } = this.options;
     if (this.stopped) throw new ToklipError("ABORTED", "load: the reader stopped");
     throwIfAborted(signal, "load");
     const { key } = sample;
     const owner = { seed, epoch, key };
     const caption = captionOf(sample, owner, this.options);
     const textIds = text?.tokenizer.encode([caption], { contextLength: text.contextLength }).data;
-    const recalled = recall && (await recallSample(recall, sample));
-    const pixels = recalled?.known ? this.zeros() : await this.pixelsOf(sample, sampleSeed(owner, "pixels"));
+    const drawn = sampleSeed({ ...owner, epoch: variants ? epoch % variants : epoch }, "pixels");
+    const recalled = recall && (await recallSample(recall, sample, variants && drawn));
+    const pixels = recalled?.known ? this.zeros() : await this.pixelsOf(sample, drawn);
     const described = { key, caption, concept: conceptId(sample), ...(textIds && { textIds }) };
     return { ...described, ...(recalled && { recalled }), pixels };
   }

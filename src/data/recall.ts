@@ -16,15 +16,20 @@ export interface PictureRecall {
 
 /** A picture of a batch. */
 export interface RecalledPicture {
-  /** The scope, the sample's key and its version: no other picture has this name. */
+  /** The scope, the sample's key, its version, and where something is random the seed: no other picture has this name. */
   readonly name: string;
   /** What is known of it. Then its pixels in the batch are zeros. */
   readonly known?: Uint8Array;
 }
 
-/** Looks a sample up. @throws what `Sample.version` throws, FILE_NOT_FOUND for a picture that is gone */
-export async function recallSample(recall: PictureRecall, sample: Sample): Promise<RecalledPicture> {
-  const name = [recall.scope, sample.key, (await sample.version?.()) ?? ""].join("\n");
+/**
+ * Looks a sample up.
+ * @param seed of the random numbers of its augmentation; absent where nothing is random
+ * @throws what `Sample.version` throws, FILE_NOT_FOUND for a picture that is gone
+ */
+export async function recallSample(recall: PictureRecall, sample: Sample, seed?: number): Promise<RecalledPicture> {
+  const parts = [recall.scope, sample.key, (await sample.version?.()) ?? ""];
+  const name = (seed === undefined ? parts : [...parts, `seed ${seed}`]).join("\n");
   const known = await recall.find(name);
   return { name, ...(known && { known }) };
 }

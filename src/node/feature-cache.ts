@@ -8,7 +8,6 @@ import { evenPartSize } from "../train/frozen-encoders.ts";
 import { frozenIdentities } from "../train/frozen-identity.ts";
 import type { TrainingEvent } from "../train/loop.ts";
 import type { RunConfig, RunConfigs } from "../train/run-config.ts";
-import { wantedFeatures } from "../train/toklip-objective.ts";
 import { readRunFolder } from "./run-folder.ts";
 import { closeAll, openCheckpoints, openTeacher } from "./train-models.ts";
 import { givenParts, localBatchSize } from "./train-trainers.ts";
@@ -31,13 +30,11 @@ export interface RunCacheOptions {
 export async function openRunCache(options: RunCacheOptions): Promise<FeatureCache | undefined> {
   const { config, model, out, communicator, onEvent } = options;
   if (config.kind !== "toklip" || config.cache === false) return undefined;
-  const parts = givenParts(config, model, [], undefined);
   return FeatureCache.open({
     storage: readRunFolder(config.cache === true ? join(out, "cache") : config.cache),
     digest: (bytes) => createHash("sha256").update(bytes).digest(),
     session: randomBytes(8).toString("hex"),
     model,
-    wanted: wantedFeatures(parts.weights),
     identities: await identitiesOf(config, model, evenPartSize(localBatchSize(config, communicator))),
     warn: (message) => communicator.rank === 0 && onEvent?.({ type: "warning", message }),
   });

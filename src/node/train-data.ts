@@ -82,19 +82,21 @@ function fullSource(source: string | DataSourceConfig): DataSourceConfig {
 }
 
 /**
- * Names the pictures that a source gives under a crop, for a cache: where the source is, wherever it is named from, how
- * its samples are counted, and what is cut out of them.
+ * Names the pictures that a source gives under an augmentation, for a cache: where the source is, wherever it is named
+ * from, how its samples are counted, and what is made of them.
  */
-export function pictureScope(source: string | DataSourceConfig, { crop, background = "white" }: Augmentation): string {
+export function pictureScope(source: string | DataSourceConfig, augmentation: Augmentation): string {
+  const { crop, flip = 0, colorJitter = null, grayscale = 0, background = "white" } = augmentation;
   const full = fullSource(source);
   const place = full.type === "webdataset" ? full.shards : full.type === "parquet" ? full.files : full.path;
   const places = place.split("::").map((part) => (isAddress(part) ? part : resolve(part)));
-  return JSON.stringify([full.type, places, "group_by_image" in full && full.group_by_image, crop, background]);
+  const grouped = "group_by_image" in full && full.group_by_image;
+  return JSON.stringify([full.type, places, grouped, crop, flip, colorJitter, grayscale, background]);
 }
 
 /** The augmentation of a configuration, in the image folder's words. */
 export function augmentationOf({ augmentation }: DataConfig): Augmentation {
-  const { color_jitter, ...rest } = augmentation;
+  const { color_jitter, variants: _, ...rest } = augmentation;
   return { ...rest, ...(color_jitter && { colorJitter: color_jitter }) };
 }
 
@@ -154,6 +156,7 @@ export async function openRunBatches(sources: BatchSources): Promise<RunBatches>
         needCaptions,
         captions: data.captions,
         augmentation,
+        variants: data.augmentation.variants ?? undefined,
         recall: cache?.recall(pictureScope(data.train, augmentation)),
         badLimit: { fraction, ...(count !== null && { count }) },
         onBad,

@@ -3,19 +3,23 @@
  * picture is read, decoded and encoded once in all runs that share the cache, and a run takes the very bits that it would
  * take without it.
  *
- * Two tables in folders named after what their rows depend on (`frozenIdentities`), so that other weights or settings
- * find other, empty tables. Which features a loader's batch has already is said in the batch; see `data/recall.ts`.
+ * A table for each result, in a folder named after what its rows depend on (`frozenIdentities`), so that other weights or
+ * settings find other, empty tables, and a run that wants fewer results uses the rows of one that wants more. Which
+ * features a loader's batch has already is said in the batch; see `data/recall.ts`.
  *
  * Dim letters: B batch, N image tokens, D width, h w grid.
  */
 import { bytesOf, concatRows, DTYPES, type DType, type NDArray, rows, sizeOf, viewBytes } from "../core/index.ts";
-import type { JsonValue } from "../data/dataset.ts";
 import type { PictureRecall, RecalledPicture } from "../data/recall.ts";
 import { KEY_BYTES, RowTable } from "../data/row-table.ts";
 import { gridOf, type ToklipConfig } from "../models/index.ts";
+import type { FrozenIdentities, FrozenResult } from "./frozen-identity.ts";
 import type { ImageTextBatch } from "./image-text-batch.ts";
 import type { RunStorage } from "./run-storage.ts";
-import type { FrozenEncoders, PictureFeatures, WantedFeatures } from "./toklip-objective.ts";
+import type { FrozenEncoders, PictureFeatures } from "./toklip-objective.ts";
+
+/** The length of the hash in the name of a table's folder. */
+const HASH_BYTES = 8;
 
 /** What a cache is opened with. */
 export interface FeatureCacheOptions {
@@ -25,41 +29,54 @@ export interface FeatureCacheOptions {
   /** Digits and lower-case letters that no other process that has the cache open uses. */
   readonly session: string;
   readonly model: ToklipConfig;
-  readonly wanted: WantedFeatures;
-  /** What the rows depend on, see `frozenIdentities`. */
-  readonly identities: { readonly pictures: JsonValue; readonly texts: JsonValue };
+  /** What the rows of each result depend on, see `frozenIdentities`: the results that are kept. */
+  readonly identities: FrozenIdentities;
   /** Is told of what goes wrong without ending the run. */
   readonly warn: (message: string) => void;
 }
 
-/** One array of a row. */
-interface Field<Name extends string> {
-  readonly name: Name;
+/** One array of a row, and the table that has it. */
+interface Field {
+  readonly name: FrozenResult;
   readonly dtype: "i32" | "f32";
   readonly shape: readonly number[];
+  readonly rowBytes: number;
+  readonly table: RowTable;
 }
 
-type Arrays<Name extends string> = { readonly [N in Name]?: NDArray };
+type Arrays = { readonly [R in FrozenResult]?: NDArray };
 
-function pictureFields({ trunk, embedDim }: ToklipConfig, wanted: WantedFeatures): Field<keyof PictureFeatures>[] {
-  const { side, tokens } = gridOf(trunk);
-  return [
-    { name: "ids", dtype: "i32", shape: [side, side] },
-    ...(wanted.teacher ? [{ name: "teacherFeatures", dtype: "f32", shape: [embedDim] } as const] : []),
-    ...(wanted.teacherTokens ? [{ name: "teacherTokens", dtype: "f32", shape: [tokens, trunk.width] } as const] : []),
-  ];
-}
+/** Each result: what its tables' folders are called, and the array of one sample. */
+const RESULTS: Readonly<
+  Record<
+    FrozenResult,
+    { readonly folder: string; readonly array: (model: ToklipConfig) => Pick<Field, "dtype" | "shape"> }
+  >
+> = {
+  ids: {
+    folder: "ids",
+    array: ({ trunk }) => ({ dtype: "i32", shape: [gridOf(trunk).side, gridOf(trunk).side] }),
+  },
+  teacherFeatures: { folder: "teacher", array: ({ embedDim }) => ({ dtype: "f32", shape: [embedDim] }) },
+  teacherTokens: {
+    folder: "teacher-tokens",
+    array: ({ trunk }) => ({ dtype: "f32", shape: [gridOf(trunk).tokens, trunk.width] }),
+  },
+  textFeatures: { folder: "texts", array: ({ embedDim }) => ({ dtype: "f32", shape: [embedDim] }) },
+};
 
 /** The cache. */
 export class FeatureCache {
   private readonly digest: FeatureCacheOptions["digest"];
-  private readonly pictures: CachedRows<keyof PictureFeatures>;
-  private readonly texts: CachedRows<"textFeatures">;
+  private readonly fields: readonly Field[];
+  private readonly pictures: CachedRows;
+  private readonly texts: CachedRows;
 
-  private constructor({ digest, model, wanted }: FeatureCacheOptions, pictures: RowTable, texts: RowTable) {
+  private constructor({ digest }: FeatureCacheOptions, fields: readonly Field[]) {
     this.digest = (bytes) => digest(bytes).subarray(0, KEY_BYTES);
-    this.pictures = new CachedRows(pictures, pictureFields(model, wanted));
-    this.texts = new CachedRows(texts, [{ name: "textFeatures", dtype: "f32", shape: [model.embedDim] }]);
+    this.fields = fields;
+    this.pictures = new CachedRows(fields.filter(({ name }) => name !== "textFeatures"));
+    this.texts = new CachedRows(fields.filter(({ name }) => name === "textFeatures"));
   }
 
   /**
@@ -67,23 +84,19 @@ export class FeatureCache {
    * @throws FILE_READ_FAILED
    */
   static async open(options: FeatureCacheOptions): Promise<FeatureCache> {
-    const { model, wanted } = options;
-    const pictures = await openTable(options, "pictures", pictureFields(model, wanted));
-    return new FeatureCache(
-      options,
-      pictures,
-      await openTable(options, "texts", [{ dtype: "f32", shape: [model.embedDim] }]),
-    );
+    const fields: Field[] = [];
+    for (const name of Object.keys(options.identities) as FrozenResult[]) fields.push(await openField(options, name));
+    return new FeatureCache(options, fields);
   }
 
-  /** How many rows of each kind it has. */
-  get size(): { readonly pictures: number; readonly texts: number } {
-    return { pictures: this.pictures.table.size, texts: this.texts.table.size };
+  /** How many rows it has of each result. */
+  get size(): { readonly [R in FrozenResult]?: number } {
+    return Object.fromEntries(this.fields.map(({ name, table }) => [name, table.size]));
   }
 
   /** What a loader asks for the pictures of a scope. */
   recall(scope: string): PictureRecall {
-    return { scope, find: (name) => this.pictures.table.get(this.keyOf(name)) };
+    return { scope, find: (name) => this.pictures.get(this.keyOf(name)) };
   }
 
   /** The encoders, asked only for what the cache does not have. Batches without `recalled` pass by the cache. */
@@ -109,8 +122,7 @@ export class FeatureCache {
 
   /** Closes its files. Lookups under way, and later ones, find nothing. */
   async close(): Promise<void> {
-    await this.pictures.table.close();
-    await this.texts.table.close();
+    for (const { table } of this.fields) await table.close();
   }
 
   private keyOf(name: string): Uint8Array {
@@ -118,70 +130,81 @@ export class FeatureCache {
   }
 }
 
-async function openTable(
-  { storage, session, digest, identities, warn }: FeatureCacheOptions,
-  kind: keyof FeatureCacheOptions["identities"],
-  fields: readonly Omit<Field<string>, "name">[],
-): Promise<RowTable> {
-  const about = JSON.stringify(identities[kind], undefined, 2);
-  const folder = `${kind}-${hex(digest(new TextEncoder().encode(about)).subarray(0, 8))}`;
-  const present = (await storage.list("")).filter((name) => name.startsWith(`${kind}-`));
+async function openField(options: FeatureCacheOptions, name: FrozenResult): Promise<Field> {
+  const { storage, session, digest, identities, model, warn } = options;
+  const { folder: kind, array } = RESULTS[name];
+  const about = JSON.stringify(identities[name], undefined, 2);
+  const folder = `${kind}-${hex(digest(new TextEncoder().encode(about)).subarray(0, HASH_BYTES))}`;
+  const present = (await storage.list("")).filter((entry) => kindOf(entry) === kind);
   if (present.length > 0 && !present.includes(folder)) {
     const others = `${storage.name}/${present[0]}${present.length > 1 ? ` and ${present.length - 1} more` : ""}`;
     warn(`cache: what is there of ${kind} was made by other weights or settings (${others}); a new one is begun`);
   }
-  const rowBytes = fields.reduce((sum, { dtype, shape }) => sum + sizeOf(shape) * DTYPES[dtype].bytes, 0);
-  return RowTable.open({ storage, folder, rowBytes, session, about, warn });
+  const { dtype, shape } = array(model);
+  const rowBytes = sizeOf(shape) * DTYPES[dtype].bytes;
+  const table = await RowTable.open({ storage, folder, rowBytes, session, about, warn });
+  return { name, dtype, shape, rowBytes, table };
+}
+
+/** The kind of a table's folder: its name without the hash. */
+function kindOf(folder: string): string {
+  return folder.slice(0, -2 * HASH_BYTES - 1);
 }
 
 function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** A table whose rows are some arrays one after another. */
-class CachedRows<Name extends string> {
-  readonly table: RowTable;
-  private readonly fields: readonly Field<Name>[];
+/** Rows of some arrays, one after another, each in a table of its own. */
+class CachedRows {
+  private readonly fields: readonly Field[];
 
-  constructor(table: RowTable, fields: readonly Field<Name>[]) {
-    this.table = table;
+  constructor(fields: readonly Field[]) {
     this.fields = fields;
   }
 
-  /** The arrays of B samples; those that neither `known` nor the table has are made, each once, and kept. */
+  /** The row of a key; undefined unless all of it is there. */
+  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    const parts = await Promise.all(this.fields.map(({ table }) => table.get(key)));
+    const held = parts.filter((part) => part !== undefined);
+    return held.length === parts.length ? joined(held) : undefined;
+  }
+
+  /** The arrays of B samples; those that neither `known` nor the tables have are made, each once, and kept. */
   async take(
     keys: readonly Uint8Array[],
     known: readonly (Uint8Array | undefined)[],
-    make: (missing: readonly number[]) => Promise<Arrays<Name>>,
-  ): Promise<Arrays<Name>> {
-    const held = await Promise.all(keys.map(async (key, i) => known[i] ?? this.table.get(key)));
+    make: (missing: readonly number[]) => Promise<Arrays>,
+  ): Promise<Arrays> {
+    const held = await Promise.all(keys.map(async (key, i) => known[i] ?? this.get(key)));
     const first = new Map(keys.map((key, i) => [hex(key), i] as const).reverse());
     const missing = [...first.values()].filter((i) => held[i] === undefined).sort((a, b) => a - b);
     if (missing.length > 0) {
       const made = await make(missing);
-      const added = missing.map((i, j) => ({ key: keys[i]!, row: this.pack(made, j) }));
-      for (const [j, i] of missing.entries()) held[i] = added[j]!.row;
-      await this.table.append(added);
+      for (const [j, i] of missing.entries()) held[i] = joined(this.fields.map(({ name }) => rowOf(made[name]!, j)));
+      for (const { name, table } of this.fields) {
+        await table.append(missing.map((i, j) => ({ key: keys[i]!, row: rowOf(made[name]!, j) })));
+      }
     }
     return this.unpack(keys.map((key, i) => held[i] ?? held[first.get(hex(key))!]!));
   }
 
-  private pack(arrays: Arrays<Name>, row: number): Uint8Array {
-    const parts = this.fields.map(({ name }) => bytesOf(rows(arrays[name]!, row, row + 1).data));
-    return joined(parts);
-  }
-
-  private unpack(packed: readonly Uint8Array[]): Arrays<Name> {
+  private unpack(packed: readonly Uint8Array[]): Arrays {
     let at = 0;
-    const arrays: { [N in Name]?: NDArray } = {};
-    for (const { name, dtype, shape } of this.fields) {
-      const end = at + sizeOf(shape) * DTYPES[dtype].bytes;
-      const bytes = joined(packed.map((row) => row.subarray(at, end)));
+    const arrays: { [R in FrozenResult]?: NDArray } = {};
+    for (const { name, dtype, shape, rowBytes } of this.fields) {
+      const [begin, end] = [at, at + rowBytes];
+      const bytes = joined(packed.map((row) => row.subarray(begin, end)));
       arrays[name] = { dtype, shape: [packed.length, ...shape], data: viewBytes(dtype as DType, bytes) } as NDArray;
       at = end;
     }
     return arrays;
   }
+}
+
+/** The bytes of one row of an array. */
+function rowOf(array: NDArray, row: number): Uint8Array {
+  return bytesOf(rows(array, row, row + 1).data);
 }
 
 function joined(parts: readonly Uint8Array[]): Uint8Array {

@@ -1,5 +1,6 @@
 /**
- * What the results of frozen parts depend on, as plain JSON: equal exactly when cached results may be used.
+ * What the results of frozen parts depend on, as plain JSON: equal exactly when cached results may be used. Of what is
+ * trained, and of the weights of the losses, nothing is in it, so that runs that differ in these alone share results.
  * The weights are in it by a fingerprint, see `weightsPrint`.
  */
 import type { JsonValue } from "../data/dataset.ts";
@@ -7,42 +8,50 @@ import { vqOf, weightsPrint } from "../models/index.ts";
 import { wantedFeatures } from "./toklip-objective.ts";
 import type { GivenParts } from "./towers-trainer.ts";
 
+/** What frozen parts make. */
+export type FrozenResult = "ids" | "teacherFeatures" | "teacherTokens" | "textFeatures";
+
+/** What each result that is wanted depends on. */
+export type FrozenIdentities = { readonly [R in FrozenResult]?: JsonValue };
+
 /** Changes when the same parts would give other results in a new version of this project. */
-const VERSION = 1;
+const VERSION = 2;
 
 /**
- * The identities of what is made of pictures and of texts.
+ * The identities of the results that the losses of a run want, and of the ids.
  * @param engine what the parts run on, and how: whatever may change a rounding
  * @throws CHECKPOINT_MISMATCH, FILE_CORRUPT, FILE_READ_FAILED
  */
 export async function frozenIdentities(
   parts: GivenParts,
   engine: { readonly [name: string]: JsonValue },
-): Promise<{ readonly pictures: JsonValue; readonly texts: JsonValue }> {
+): Promise<FrozenIdentities> {
   const { model, frozenCheckpoints: checkpoints = parts.checkpoints, teacher } = parts;
   const wanted = wantedFeatures(parts.weights);
-  const isTaught = wanted.teacher || wanted.teacherTokens;
-  const taught = isTaught &&
+  const common = { version: VERSION, engine };
+  const taught = (wanted.teacher || wanted.teacherTokens) &&
     teacher && {
+      ...common,
       trunk: plain(teacher.config.trunk),
       weights: await weightsPrint("pixel_encoder", teacher.config, [teacher.checkpoint]),
     };
-  const common = { version: VERSION, engine };
-  const pictures = {
-    ...common,
-    image_size: model.trunk.imageSize,
-    vq: plain(vqOf(model)),
-    vq_weights: await weightsPrint("vq_encoder", model, checkpoints),
-    teacher: taught || null,
-    teacher_features: wanted.teacher,
-    teacher_tokens: wanted.teacherTokens,
+  return {
+    ids: {
+      ...common,
+      image_size: model.trunk.imageSize,
+      vq: plain(vqOf(model)),
+      weights: await weightsPrint("vq_encoder", model, checkpoints),
+    },
+    ...(taught && wanted.teacher && { teacherFeatures: taught }),
+    ...(taught && wanted.teacherTokens && { teacherTokens: taught }),
+    ...(wanted.text && {
+      textFeatures: {
+        ...common,
+        text: plain(model.text),
+        weights: await weightsPrint("text_encoder", model, checkpoints),
+      },
+    }),
   };
-  const texts = {
-    ...common,
-    text: plain(model.text),
-    weights: wanted.text ? await weightsPrint("text_encoder", model, checkpoints) : null,
-  };
-  return { pictures, texts };
 }
 
 function plain(value: unknown): JsonValue {

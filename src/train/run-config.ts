@@ -1,5 +1,6 @@
 /**
  * The configuration of a training run: one JSON file, every key known, every default written down in the run's folder.
+ * A key that later versions add is left out where it is not given, so that runs begun before it go on as they were.
  * Keys are snake_case as in the model configurations; this file says what there is, and `node/train.ts` puts it together.
  */
 import { z } from "zod";
@@ -66,7 +67,9 @@ const augmentation = z.strictObject({
     .nullable()
     .default(null),
   grayscale: share.default(0),
-  background: z.union([z.enum(["white", "random", "drop"]), z.tuple([z.int(), z.int(), z.int()])]).default("white"),
+  background: z.union([z.enum(["white", "random", "mixed", "drop"]), z.tuple([z.int(), z.int(), z.int()])]).default("white"),
+  /** After so many epochs the same pictures come again, which a cache can keep; null or absent: never. */
+  variants: count.nullable().optional(),
 });
 
 const data = z.strictObject({
@@ -171,7 +174,7 @@ const toklip = z.strictObject({
     .prefault({}),
   /**
    * Keep the results of the frozen parts on disk, in the run's folder or in one that runs share; only where nothing about
-   * a picture is random.
+   * a picture is random, or its variants are counted (`data.augmentation.variants`).
    */
   cache: z.union([z.boolean(), z.string().min(1)]).default(false),
   optimizer: adamw,
@@ -285,22 +288,22 @@ export function parseRunConfig<K extends TrainingKind>(kind: K, json: unknown, n
   return config;
 }
 
-/** Checks that a picture is the same in each epoch. */
+/** Checks that pictures come again. */
 function checkCacheable({ augmentation }: DataConfig, name: string): void {
-  const { crop, flip, color_jitter, grayscale, background } = augmentation;
+  const { crop, flip, color_jitter, grayscale, background, variants } = augmentation;
   const random = {
     crop: crop.kind !== "shortest" && crop.kind !== "squash",
     flip: flip !== 0,
     color_jitter: color_jitter !== null,
     grayscale: grayscale !== 0,
-    background: background === "random",
+    background: background === "random" || background === "mixed",
   };
   const key = Object.entries(random).find(([, isRandom]) => isRandom)?.[0];
-  if (key === undefined) return;
-  const advice = key === "crop" ? "use the crop shortest or squash" : "leave it out";
+  if (key === undefined || typeof variants === "number") return;
+  const advice = `${key === "crop" ? "use the crop shortest or squash" : "leave it out"}, give data.augmentation.variants`;
   throw new ToklipError(
     "CONFIG_INVALID",
-    `${name}: cache: data.augmentation.${key} is random, so that no epoch could use another's features; ${advice}, or the cache`,
+    `${name}: cache: data.augmentation.${key} is random, so that no epoch could use another's features; ${advice}, or leave out the cache`,
   );
 }
 

@@ -68,6 +68,44 @@ describe("an epoch", () => {
   });
 });
 
+describe("counted variants", () => {
+  const several = (index: number): MadeUp => ({ captions: [1, 2, 3, 4, 5, 6, 7].map((i) => `${i} of ${index}`) });
+  const options = { needCaptions: true, captions: "random", batchSize: 8 } as const;
+  /** Pixels by key, an epoch a batch. */
+  const picturesOf = (batches: readonly Batch[]) =>
+    batches.map(({ keys, pixels }) => Object.fromEntries(keys.map((key, i) => [key, pixels.data[i * 12]!])));
+
+  test("let pictures come again, and leave order and captions as they were", async () => {
+    const endless = await take(load(madeUpData(8, several), options), 5);
+    const counted = await take(load(madeUpData(8, several), { ...options, variants: 2 }), 5);
+    const without = ({ pixels: _, ...batch }: Batch) => batch;
+    expect(counted.map(without)).toEqual(endless.map(without));
+    expect(new Set(counted.map(({ captions }) => [...captions].sort().join())).size).toBe(5);
+    const [a, b, ...later] = picturesOf(counted);
+    expect(later).toEqual([a, b, a]);
+    expect([a, b]).toEqual(picturesOf(endless).slice(0, 2));
+    for (const key of Object.keys(a!)) expect(b![key]).not.toBe(a![key]);
+  });
+
+  test("are names of their own to a memory, which finds them from the second round on", async () => {
+    const names = new Map<string, number>();
+    const find = async (name: string) => {
+      names.set(name, (names.get(name) ?? 0) + 1);
+      return names.get(name)! > 1 ? Uint8Array.of(1) : undefined;
+    };
+    let decoded = 0;
+    const decode: LoaderOptions["decode"] = (...given) => {
+      decoded++;
+      return madeUpDecode(...given);
+    };
+    const how = { ...options, variants: 3, epochs: 7, decode, recall: { scope: "scope", find } };
+    await take(load(madeUpData(8), how), 9);
+    expect(names.size).toBe(24);
+    expect(decoded).toBe(24);
+    expect([...names.keys()].every((name) => /^scope\n[0-7]\n\nseed \d+$/.test(name))).toBe(true);
+  });
+});
+
 describe("resuming", () => {
   test("from the position of any batch gives the rest bit for bit, whatever is prepared ahead", async () => {
     await fc.assert(
@@ -366,6 +404,7 @@ test.each<[Partial<LoaderOptions>, string]>([
   [{ rank: 2, size: 2 }, "rank must be a whole number below 2, got 2"],
   [{ prefetch: -1 }, "prefetch must be a whole number from 0"],
   [{ augmentation: { flip: 3 } }, "flip must be"],
+  [{ variants: 0 }, "variants must be a whole number from 1, got 0"],
   [{ templates: ["no place"] }, "has no {} for the label"],
 ])("the options %j are refused at once", (options, message) => {
   expect(() => load(madeUpData(50), options)).toThrow(message);

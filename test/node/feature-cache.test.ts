@@ -51,11 +51,11 @@ describe("a run with a cache", () => {
     expect(bare).toHaveLength(8);
     expect(await run("cached", { cache: true })).toMatchObject({ steps: bare });
     // Eight pictures in two crops; each text once.
-    const row = 8 * 8 * 4 + 32 * 4 + 64 * 32 * 4 + 20;
+    const sizes = [8 * 8 * 4, 32 * 4, 64 * 32 * 4]; // ids, teacher, teacher-tokens
     const files = await cacheFiles("cached/cache");
-    expect(files.map(({ bytes }) => bytes).slice(0, 2)).toEqual([16 * row, 16 * 20]);
+    expect(files.map(({ bytes }) => bytes).slice(0, 6)).toEqual(sizes.flatMap((size) => [16 * (size + 20), 16 * 20]));
     expect(await run("shared", { cache: "cached/cache" })).toMatchObject({ steps: bare });
-    expect((await cacheFiles("cached/cache")).slice(0, 2)).toEqual(files.slice(0, 2)); // nothing was made again
+    expect((await cacheFiles("cached/cache")).slice(0, 6)).toEqual(files.slice(0, 6)); // nothing was made again
     expect(await readFile("shared/model.safetensors")).toEqual(await readFile("bare/model.safetensors"));
     await expect(stat("shared/cache")).rejects.toThrow();
   });
@@ -94,10 +94,8 @@ describe("a run with a cache", () => {
     await initCheckpoint({ config: TEACHER_MODEL, seed: 2, out: "models/other.safetensors" });
     const other = { teacher: { checkpoint: "models/other.safetensors", initialize: false } };
     const { steps, stderr: told } = await run("two", { ...other, cache: "teachers" });
-    expect(told).toMatch(
-      /cache: what is there of pictures was made by other weights or settings \(teachers\/pictures-/,
-    );
-    expect(told).not.toContain("of texts");
+    expect(told).toMatch(/cache: what is there of teacher was made by other weights or settings \(teachers\/teacher-/);
+    expect(told).not.toMatch(/of (ids|texts)/);
     expect(steps).toEqual((await run("two-bare", other)).steps);
     // The first teacher's is still there.
     const size = (await cacheFiles("teachers")).length;
@@ -132,11 +130,67 @@ describe("a run with a cache", () => {
   });
 
   test("is refused where pictures are random, before anything is written", async () => {
-    const data = { ...CONFIG.data, augmentation: { crop: { kind: "squash" }, flip: 0.5 } };
+    const data = { ...CONFIG.data, augmentation: { crop: { kind: "squash" }, flip: 0.5, variants: null } };
     const { status, stderr } = await train("toklip", "random", { ...CONFIG, data, cache: true });
     expect(status).toBe(1);
     expect(stderr).toContain("cache: data.augmentation.flip is random");
     await expect(stat("random")).rejects.toThrow();
+  });
+});
+
+describe("a cache of random pictures whose variants are counted", () => {
+  const augmentation = {
+    crop: { kind: "resized-crop", scale: [0.3, 1] },
+    flip: 0.5,
+    color_jitter: { brightness: 0.4, hue: 0.2 },
+    grayscale: 0.2,
+    background: "random",
+    variants: 2,
+  };
+  const data = { ...CONFIG.data, train: "varied", eval: "varied", augmentation };
+  const four = { data, batch_size: 4, steps: 8 }; // four epochs
+  const trunk = (changes: object) => {
+    const { vision_cfg: vision, ...model } = TOKLIP_MODEL as { vision_cfg: { trunk: object } };
+    return { model: { ...model, vision_cfg: { ...vision, trunk: { ...vision.trunk, ...changes } } } };
+  };
+  const ABLATIONS: Readonly<Record<string, object>> = {
+    full: trunk({ causal: false }),
+    embedding: trunk({ mapping: "embedding" }),
+    "no-text": { loss: { contrastive: 0, token_distillation: 10 } },
+    "no-teacher": { loss: { distillation: 0 } },
+    slow: { optimizer: { learning_rate: 1e-4 }, recompute: true },
+  };
+
+  test("gives each run the losses that it has without, and reads no picture again in any", async () => {
+    await cp("pictures", "varied", { recursive: true });
+    const pictures = (await readdir("varied")).filter((name) => name.endsWith(".png"));
+    for (const name of pictures) await utimes(`varied/${name}`, 1e9, 1e9);
+    const { steps: bare } = await run("varied-bare", four);
+    const endless = await run("endless", {
+      ...four,
+      data: { ...data, augmentation: { ...augmentation, variants: null } },
+    });
+    expect(endless.steps.slice(0, 4)).toEqual(bare.slice(0, 4)); // two epochs and an evaluation
+    expect(endless.steps.slice(5)).not.toEqual(bare.slice(5));
+    const bares = new Map<string, unknown>();
+    for (const [name, changes] of Object.entries(ABLATIONS)) {
+      bares.set(name, (await run(`bare-${name}`, { ...four, ...changes })).steps);
+    }
+    expect(new Set([bare, ...bares.values()].map((steps) => JSON.stringify(steps))).size).toBe(6);
+    expect(await run("varied-cached", { ...four, cache: "variants" })).toMatchObject({ steps: bare });
+    const files = (await cacheFiles("variants")).filter(({ path: file }) => !file.includes("texts"));
+    // Eight pictures, each in two variants and as evaluation cuts it.
+    expect(files.slice(0, 2).map(({ bytes }) => bytes)).toEqual([24 * (8 * 8 * 4 + 20), 24 * 20]);
+    for (const name of pictures) {
+      await writeFile(`varied/${name}`, new Uint8Array((await stat(`varied/${name}`)).size));
+      await utimes(`varied/${name}`, 1e9, 1e9);
+    }
+    for (const [name, changes] of Object.entries(ABLATIONS)) {
+      const { steps, stderr } = await run(`cached-${name}`, { ...four, ...changes, cache: "variants" });
+      expect(steps, name).toEqual(bares.get(name));
+      expect(stderr).not.toContain("cache:");
+    }
+    expect((await cacheFiles("variants")).filter(({ path: file }) => !file.includes("texts"))).toEqual(files);
   });
 });
 

@@ -1,9 +1,9 @@
 // The cache of frozen features: what it gives is what the encoders gave, to the bit, and they are asked once.
 import { createHash } from "node:crypto";
 import { beforeEach, describe, expect, test } from "vitest";
-import { concatRows, type NDArray, ndarray } from "../../src/core/index.ts";
-import type { JsonValue } from "../../src/data/dataset.ts";
+import { type NDArray, ndarray } from "../../src/core/index.ts";
 import { FeatureCache } from "../../src/train/feature-cache.ts";
+import type { FrozenIdentities } from "../../src/train/frozen-identity.ts";
 import type { ImageTextBatch } from "../../src/train/image-text-batch.ts";
 import { parseRunConfig } from "../../src/train/run-config.ts";
 import type { FrozenEncoders, WantedFeatures } from "../../src/train/toklip-objective.ts";
@@ -50,12 +50,16 @@ beforeEach(() => {
 const digest = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest();
 
 let sessions = 0;
-async function open(storage: MemoryStorage, identity: JsonValue = 1, wanted = ALL, warnings: string[] = []) {
-  const identities = { pictures: identity, texts: "same" };
+async function open(storage: MemoryStorage, identity: FrozenIdentities = {}, warnings: string[] = []) {
+  const identities = { ids: 1, teacherFeatures: 1, teacherTokens: 1, textFeatures: 1, ...identity };
   const session = `s${sessions++}`;
   const warn = (message: string) => void warnings.push(message);
-  return FeatureCache.open({ storage, digest, session, model: MODEL, wanted, identities, warn });
+  return FeatureCache.open({ storage, digest, session, model: MODEL, identities, warn });
 }
+
+/** Pictures that are a number each. */
+const pixelsOf = (names: readonly number[]) =>
+  ndarray("f32", [names.length, 2], Float32Array.from(names.flatMap((name) => [name, 0])));
 
 /** A batch of pictures that are a number each, as a loader with the cache as its memory makes it. */
 async function batchOf(cache: FeatureCache, names: readonly number[]): Promise<ImageTextBatch> {
@@ -66,9 +70,8 @@ async function batchOf(cache: FeatureCache, names: readonly number[]): Promise<I
       return { name: `data\n${name}`, ...(known && { known }) };
     }),
   );
-  const pixel = (name: number, i: number) => ndarray("f32", [1, 2], Float32Array.of(recalled[i]!.known ? 0 : name, 0));
   return {
-    pixels: concatRows(names.map(pixel)),
+    pixels: pixelsOf(names.map((name, i) => (recalled[i]!.known ? 0 : name))),
     textIds: ndarray("i32", [names.length, 2], Int32Array.from(names.flatMap((name) => [name, 9]))),
     concepts: ndarray("i32", [names.length], Int32Array.from(names)),
     keys: names.map(String),
@@ -107,7 +110,7 @@ describe("a cache of features", () => {
       const want = await expected(names);
       expect(await bitsOf(cached, await batchOf(cache, names))).toEqual(want);
     }
-    expect(cache.size).toEqual({ pictures: 5, texts: 5 });
+    expect(cache.size).toEqual({ ids: 5, teacherFeatures: 5, teacherTokens: 5, textFeatures: 5 });
     await cache.close();
     const later = await open(storage);
     const want = await expected([6, 1, 2, 3, 5]);
@@ -145,19 +148,43 @@ describe("a cache of features", () => {
     expect(asked.pictures).toEqual([]);
   });
 
-  test("is another one for another teacher, which is said, and keeps the texts", async () => {
+  test("is another one for another teacher, which is said, and keeps the ids and the texts", async () => {
     const storage = new MemoryStorage();
     const warnings: string[] = [];
-    const first = await open(storage, { teacher: 1 }, ALL, warnings);
+    const first = await open(storage, {}, warnings);
     await bitsOf(first.over(encoders), await batchOf(first, [1, 2]));
-    const again = await open(storage, { teacher: 1 }, ALL, warnings);
-    expect(again.size).toEqual({ pictures: 2, texts: 2 });
+    const again = await open(storage, {}, warnings);
+    expect(again.size).toEqual({ ids: 2, teacherFeatures: 2, teacherTokens: 2, textFeatures: 2 });
     expect(warnings).toEqual([]);
-    const second = await open(storage, { teacher: 2 }, ALL, warnings);
-    expect(second.size).toEqual({ pictures: 0, texts: 2 });
+    const second = await open(storage, { teacherFeatures: 2, teacherTokens: 2 }, warnings);
+    expect(second.size).toEqual({ ids: 2, teacherFeatures: 0, teacherTokens: 0, textFeatures: 2 });
     expect(warnings).toEqual([
-      expect.stringMatching(/^cache: what is there of pictures was made by other weights .*run\/pictures-/),
+      expect.stringMatching(/^cache: what is there of teacher was made by other weights .*run\/teacher-[0-9a-f]{16}\)/),
+      expect.stringMatching(/^cache: what is there of teacher-tokens was made by .*run\/teacher-tokens-/),
     ]);
+  });
+
+  test("gives a run that wants less what one that wanted more left, and the other way round only what is there", async () => {
+    const storage = new MemoryStorage();
+    const digestOf = { storage, digest, model: MODEL, warn: () => {} };
+    const more = await open(storage);
+    await bitsOf(more.over(encoders), await batchOf(more, [1, 2]));
+    asked = { pictures: [], texts: [] };
+    const idsOnly = { text: false, teacher: false, teacherTokens: false };
+    const less = await FeatureCache.open({ ...digestOf, session: "less", identities: { ids: 1 } });
+    const batch = await batchOf(less, [2, 1, 3]);
+    expect(batch.recalled!.map(({ known }) => known?.byteLength)).toEqual([64, 64, undefined]);
+    const { ids } = await less.over(encoders).pictures(batch, idsOnly);
+    expect(ids.data).toEqual((await encoders.pictures({ ...batch, pixels: pixelsOf([2, 1, 3]) }, idsOnly)).ids.data);
+    expect(asked.pictures).toEqual([1, 3]);
+    // The third picture's ids are there now, its teacher's features are not.
+    const later = await open(storage);
+    expect(later.size).toEqual({ ids: 3, teacherFeatures: 2, teacherTokens: 2, textFeatures: 2 });
+    const want = await expected([3, 1]);
+    asked = { pictures: [], texts: [] };
+    expect(await bitsOf(later.over(encoders), await batchOf(later, [3, 1]))).toEqual(want);
+    expect(asked).toEqual({ pictures: [1], texts: [1] });
+    expect(later.size).toEqual({ ids: 3, teacherFeatures: 3, teacherTokens: 3, textFeatures: 3 });
   });
 
   test("passes by batches that do not say which pictures are theirs", async () => {
@@ -166,7 +193,7 @@ describe("a cache of features", () => {
     await cache.over(encoders).pictures(batch, ALL);
     await cache.over(encoders).pictures(batch, ALL);
     expect(asked.pictures).toEqual([2, 2]);
-    expect(cache.size.pictures).toBe(0);
+    expect(cache.size.ids).toBe(0);
   });
 
   test("with damaged files gives the same, at worst made again", async () => {
@@ -204,10 +231,14 @@ describe("a run that asks for a cache", () => {
     ["color_jitter", { color_jitter: { hue: 0.1 } }],
     ["grayscale", { grayscale: 0.1 }],
     ["background", { background: "random" }],
-  ])("is refused where %s is random", (key, augmentation) => {
+  ])("is refused where %s is random, unless its variants are counted", (key, augmentation) => {
     const parse = () => parseRunConfig("toklip", config(augmentation), "run.json");
     expect(parse).toThrow(`run.json: cache: data.augmentation.${key} is random`);
     expect(parse).toThrow("[CONFIG_INVALID]");
+    expect(() => parseRunConfig("toklip", config({ ...augmentation, variants: null }), "r")).toThrow(
+      "[CONFIG_INVALID]",
+    );
+    expect(parseRunConfig("toklip", config({ ...augmentation, variants: 2 }), "r").cache).toBe(true);
   });
 
   test("is refused with the crop that is the default", () => {
