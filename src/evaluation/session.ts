@@ -2,9 +2,10 @@
  * What every evaluation works with: a loaded model, data sets, features that are made once and kept, and pictures for the
  * report. Interfaces only; the platform brings them in.
  */
-import type { LongCallOptions } from "../core/index.ts";
-import type { BadLimit, Dataset, Sample } from "../data/index.ts";
+import type { LongCallOptions, NDArray } from "../core/index.ts";
+import type { BadLimit, Dataset, JsonValue, Sample } from "../data/index.ts";
 import type { Background, Image, PictureWriter } from "../image/index.ts";
+import type { GraphName } from "../models/index.ts";
 import type { LoadOptions, TokLIPModel } from "../pipelines/model.ts";
 import type { Backend } from "../runtime/index.ts";
 import type { EvaluatedData, Evaluation } from "./evaluation.ts";
@@ -45,8 +46,23 @@ export interface DataOptions {
   readonly groupByImage?: boolean | undefined;
 }
 
+/** What a pass makes of pictures instead of the model's image features; it is kept as those are. */
+export interface PictureMeasure {
+  /** Names it, and the folder where it is kept: `"reconstruction"`. */
+  readonly kind: string;
+  /** The model's graphs that it runs: with their weights it changes. */
+  readonly graphs: readonly GraphName[];
+  /** What else changes it, besides how pictures are prepared. */
+  readonly identity: JsonValue;
+  /** Floats a row. */
+  readonly width: number;
+  /** Pixels f32 (B, 3, S, S) in [-1, 1] -> rows f32 (B, width). */
+  readonly encode: (pixels: NDArray<"f32">) => Promise<NDArray<"f32">>;
+}
+
 /** Which samples a feature pass takes, and as what. */
 export interface FeatureOptions {
+  readonly measure?: PictureMeasure | undefined;
   /** The class of a sample; undefined where it has none. Default: its concept, else its first caption. */
   readonly labelOf?: ((sample: Sample) => string | undefined) | undefined;
   /** The classes in the order of the labels; samples of others are passed over. Default: all there are, sorted. */
