@@ -1,4 +1,5 @@
 /** `toklip/text`: cleaning, tokenizers, prompt templates. */
+export * from "./bpe-trainer.ts";
 export * from "./canonicalize.ts";
 export * from "./fix-text.ts";
 export * from "./templates.ts";
