@@ -38,8 +38,11 @@ export interface Augmentation {
   readonly colorJitter?: ColorJitter;
   /** How often pictures lose their colour. Default 0. */
   readonly grayscale?: number;
-  /** What shows through transparency: `"white"` (the default), a colour, `"random"` for another colour each time, or `"drop"`. */
-  readonly background?: "white" | "random" | Background;
+  /**
+   * What shows through transparency: `"white"` (the default), a colour, `"random"` for another colour each time,
+   * `"mixed"` for white every other time and a random colour else, or `"drop"`.
+   */
+  readonly background?: "white" | "random" | "mixed" | Background;
 }
 
 /** A square to make of a picture that may be transparent. */
@@ -81,8 +84,8 @@ export function augmentImage(image: Image, settings: Augmentation & { readonly s
 }
 
 function backgroundOf(background: Augmentation["background"] = "white", random: Random): Background {
-  if (background === "white") return WHITE;
-  if (background !== "random") return background;
+  if (background === "white" || (background === "mixed" && random.uniform() < 0.5)) return WHITE;
+  if (background !== "random" && background !== "mixed") return background;
   return [random.integer(256), random.integer(256), random.integer(256)];
 }
 
@@ -112,8 +115,8 @@ export function checkAugmentation({ crop, flip = 0, colorJitter = {}, grayscale 
   }
   checkNumber("colorJitter.probability", colorJitter.probability ?? 0, 1);
   const isColour = Array.isArray(background) && background.length === 3 && background.every(isByte);
-  if (background !== undefined && !isColour && !["white", "random", "drop"].includes(background as string)) {
-    refuse("background", 'must be "white", "random", "drop" or [r, g, b] of 0 to 255', background);
+  if (background !== undefined && !isColour && !["white", "random", "mixed", "drop"].includes(background as string)) {
+    refuse("background", 'must be "white", "random", "mixed", "drop" or [r, g, b] of 0 to 255', background);
   }
 }
 
