@@ -11,6 +11,10 @@ interface EvaluationVerb {
 /** One row an evaluation, in the order of `--help`. */
 export const EVALUATIONS: Partial<Readonly<Record<EvaluationTask, EvaluationVerb>>> = {
   zeroshot: { summary: "choose among the names of classes", load: () => import("./eval-zeroshot.ts") },
+  retrieval: {
+    summary: "find captions of pictures, and pictures of captions",
+    load: () => import("./eval-retrieval.ts"),
+  },
 };
 
 const HELP = `
