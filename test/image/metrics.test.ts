@@ -1,7 +1,14 @@
 // PSNR and SSIM against scikit-image 0.19.3 (gaussian_weights, sigma 1.5, use_sample_covariance False, data_range 255).
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Image, psnr, ssim } from "../../src/image/index.ts";
+import {
+  type Image,
+  meanAbsoluteDifference,
+  meanSquaredDifference,
+  psnr,
+  psnrOf,
+  ssim,
+} from "../../src/image/index.ts";
 import { decodeImage } from "../../src/node/image.ts";
 import { imageOf } from "./pictures.ts";
 
@@ -77,4 +84,11 @@ test("pictures that cannot be compared are refused", () => {
   expect(() => psnr(red(a), a)).toThrow(expect.objectContaining({ code: "SHAPE_MISMATCH" }));
   const alpha = imageOf("RGBA", 20, 20, () => 0);
   expect(() => ssim(alpha, alpha)).toThrow(expect.objectContaining({ code: "ARGUMENT_INVALID" }));
+});
+
+test("differences are means over all samples", () => {
+  const [x, y] = [imageOf("RGB", 2, 1, (i) => 10 * i), imageOf("RGB", 2, 1, (i) => (i === 4 ? 28 : 10 * i + 3))];
+  expect(meanAbsoluteDifference(x, y)).toBeCloseTo((5 * 3 + 12) / 6, 12);
+  expect(meanSquaredDifference(x, y)).toBeCloseTo((5 * 9 + 144) / 6, 12);
+  expect(psnrOf(meanSquaredDifference(x, y))).toBe(psnr(x, y));
 });
