@@ -5,6 +5,7 @@ export * from "./initialization.ts";
 export * from "./lpips.ts";
 export * from "./patch-discriminator.ts";
 export * from "./pixel-encoder.ts";
+export * from "./position-resampling.ts";
 export * from "./text-encoder.ts";
 export * from "./token-encoder.ts";
 export * from "./toklip.ts";

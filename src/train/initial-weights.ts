@@ -4,7 +4,7 @@
  */
 import { type NDArray, ndarray, sizeOf, ToklipError, toF32 } from "../core/index.ts";
 import { type Checkpoint, readTensor } from "../files/index.ts";
-import { initialPieces, parameterShapes, type ToklipConfig } from "../models/index.ts";
+import { initialPieces, isResampled, parameterShapes, resamplePositions, type ToklipConfig } from "../models/index.ts";
 import { checkpointWeights, type Weight } from "../runtime/index.ts";
 import type { Parameters } from "./training-graph.ts";
 
@@ -29,7 +29,7 @@ export function checkInit(checkpoints: readonly Checkpoint[], model: ToklipConfi
     if (held.length === 0) {
       throw new ToklipError("CHECKPOINT_MISMATCH", `${checkpoint.name}: has no parameter of ${model.name}`);
     }
-    for (const [name, shape] of held) checkShape(checkpoint, name, shape);
+    for (const [name, shape] of held) checkBeginning(checkpoint, name, shape);
   }
 }
 
@@ -60,8 +60,13 @@ function checkShape({ tensors, name: file }: Checkpoint, name: string, shape: re
   throw new ToklipError("CHECKPOINT_MISMATCH", `${file}: ${name} expected [${shape}], got [${stored}]`);
 }
 
+/** A trained parameter may begin as positions of another grid. */
+function checkBeginning(checkpoint: Checkpoint, name: string, shape: readonly number[]): void {
+  if (!isResampled(name, checkpoint.tensors.get(name)!.shape, shape)) checkShape(checkpoint, name, shape);
+}
+
 /**
- * Reads or makes the parameters of these shapes.
+ * Reads or makes the parameters of these shapes; positions of another grid are resampled.
  * @param scalars where parameters without dimensions begin when no checkpoint has them
  * @throws CHECKPOINT_MISMATCH when a checkpoint has one in another shape
  */
@@ -87,9 +92,10 @@ async function storedParameter(
 ): Promise<NDArray<"f32"> | undefined> {
   const holder = checkpoints.find(({ tensors }) => tensors.has(name));
   if (holder === undefined) return undefined;
-  checkShape(holder, name, shape);
-  const { dtype, data } = await readTensor(holder.tensors.get(name)!);
-  return ndarray("f32", shape, toF32(dtype, data).slice());
+  checkBeginning(holder, name, shape);
+  const { dtype, data, shape: stored } = await readTensor(holder.tensors.get(name)!);
+  const values = ndarray("f32", stored, toF32(dtype, data).slice());
+  return isResampled(name, stored, shape) ? resamplePositions(values, shape[1]!) : values;
 }
 
 function freshParameter(
