@@ -2,23 +2,44 @@
  * The pixel SigLIP2 image tower (arXiv 2502.14786): patches -> full-attention ViT -> attention pooling. TokLIP's teacher.
  * Parameter names are timm's, below `visual.trunk`.
  *
- * Dim letters: B batch, N patches, D width, P patch side.
+ * Dim letters: B batch, N patches, M patches that are left, D width, P patch side.
  */
-import { reshape, type Tensor, transpose } from "../graph/index.ts";
+import { ndarray, ToklipError } from "../core/index.ts";
+import { add, gather, reshape, type Tensor, transpose } from "../graph/index.ts";
 import { conv2d, type Scope } from "../nn/index.ts";
 import type { TrunkConfig } from "./config.ts";
 import { addPositions, attentionPool, gridOf, transformer, wholeSequence } from "./vision-transformer.ts";
 
-/** Pixels (B, 3, H, W) in [-1, 1] -> patch features (B, N, D) and image features (B, D), not normalised. */
+/**
+ * Pixels (B, 3, H, W) in [-1, 1] -> patch features (B, N, D) and image features (B, D), not normalised.
+ * @param kept i32 (B, M): the patches that the blocks see of each picture, for training; then N is M, and B a number
+ * @throws GRAPH_INVALID for patches of a batch of unknown size
+ */
 export function pixelEncoder(
   scope: Scope,
   pixels: Tensor,
   trunk: TrunkConfig,
+  kept?: Tensor,
 ): { readonly tokenFeatures: Tensor; readonly imageFeatures: Tensor } {
   const { width, patchSize } = trunk;
   const patches = conv2d(scope.at("patch_embed.proj"), pixels, width, patchSize, { stride: [patchSize, patchSize] });
   const rows = reshape(patches, [pixels.shape[0]!, width, gridOf(trunk).tokens]); // (B, D, h, w) -> (B, D, N)
   const embedded = addPositions(scope, transpose(rows, [0, 2, 1])); // (B, D, N) -> (B, N, D)
-  const tokenFeatures = transformer(scope, embedded, trunk, wholeSequence());
+  const seen = kept === undefined ? embedded : keepPatches(embedded, kept);
+  const tokenFeatures = transformer(scope, seen, trunk, wholeSequence());
   return { tokenFeatures, imageFeatures: attentionPool(scope.at("attn_pool"), tokenFeatures, trunk) };
+}
+
+/** Embedded patches (B, N, D) at places (B, M) -> (B, M, D): one gather over the rows of all pictures. */
+function keepPatches(embedded: Tensor, kept: Tensor): Tensor {
+  const [batch, tokens, width] = embedded.shape as readonly [number | string, number, number];
+  if (typeof batch === "string") {
+    throw new ToklipError("GRAPH_INVALID", "pixel encoder: patches are dropped from batches of a known size only");
+  }
+  const firsts = ndarray(
+    "i32",
+    [batch, 1],
+    Int32Array.from({ length: batch }, (_, i) => i * tokens),
+  );
+  return gather(reshape(embedded, [batch * tokens, width]), add(kept, embedded.graph.constant(firsts)));
 }

@@ -150,6 +150,7 @@ const BUILDERS: { readonly [K in TrainingKind]: Builder<K> } = {
       ...commonOptions(context),
       checkpoints: init,
       loss: config.loss.type,
+      patchDropout: config.patch_dropout ?? 0,
       logitScaleRange: config.logit_scale_range,
     });
     return withClose(built, async () => {});

@@ -42,8 +42,8 @@ export interface ContrastiveObjective {
   innerLoss(graph: Graph, result: TowerResult, inputs: Tensors): Tensors;
   /** Terms over the features of a whole batch. */
   batchLoss(graph: Graph, features: Tensors, inputs: Tensors): Tensors;
-  /** The arrays that a batch is fed as, frozen parts of the model applied. */
-  prepare(batch: ImageTextBatch): Promise<Feeds>;
+  /** The arrays that a batch is fed as, frozen parts of the model applied. What is drawn at random depends on the step. */
+  prepare(batch: ImageTextBatch, step?: number): Promise<Feeds>;
   /** Frees the frozen parts. */
   dispose(): Promise<void>;
 }

@@ -28,6 +28,8 @@ import { outputsNamed, type Parameters } from "./training-graph.ts";
 export interface ContrastiveTrainerOptions {
   readonly backend: Backend;
   readonly objective: ContrastiveObjective;
+  /** What an evaluation computes, where that is not the same. Default `objective`. */
+  readonly evaluated?: ContrastiveObjective;
   /** The trained parameters at their start; the trainer takes them over. */
   readonly parameters: Parameters;
   /** The weights of parameters that are not trained. */
@@ -64,12 +66,16 @@ export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
     return new ContrastiveTrainer(options, await (options.resident ? residentLearner : hostLearner)(options));
   }
 
+  private get evaluated(): ContrastiveObjective {
+    return this.options.evaluated ?? this.options.objective;
+  }
+
   async step(
     batch: ImageTextBatch,
     { step, total }: { readonly step: number; readonly total: number },
   ): Promise<StepReport> {
     const learningRate = this.options.schedule(step, total);
-    const feeds = await this.options.objective.prepare(batch);
+    const feeds = await this.options.objective.prepare(batch, step);
     const { parts, gradientNorm, logitScale } = await this.learner.step(feeds, learningRate);
     const loss = Object.values(parts).reduce((sum, part) => sum + part, 0);
     const scale = logitScale !== undefined && { logit_scale: Math.exp(logitScale) };
@@ -86,7 +92,7 @@ export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
    * (`image_to_text@1`), and of texts whose picture is (`text_to_image@1`), over all samples together.
    */
   async evaluate(batches: AsyncIterable<ImageTextBatch>): Promise<Readonly<Record<string, number>>> {
-    const { objective } = this.options;
+    const objective = this.evaluated;
     const sums: Record<string, number> = {};
     const seen: Feeds[] = [];
     let samples = 0;
@@ -107,7 +113,8 @@ export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
 
   /** The features of a batch, a part at a time. */
   private async features(evaluation: Evaluation, feeds: Feeds, count: number): Promise<Feeds> {
-    const { objective, batchSize, partSize = batchSize } = this.options;
+    const { batchSize, partSize = batchSize } = this.options;
+    const objective = this.evaluated;
     const inputs = feedsOf(objective.towerInputs, feeds);
     const made: Fetches[] = [];
     for (let start = 0; start < count; start += partSize) {

@@ -89,8 +89,10 @@ const WORK: { readonly [K in TrainingKind]: WorkOf<K> } = {
     ];
     return towersWork(toklipObjective(model, noEncoders, weights), isTrainedInToklip, frozen, options, partSize);
   },
-  teacher: ({ loss }, options, partSize) =>
-    towersWork(teacherObjective(options.model, loss.type), () => true, [], options, partSize),
+  teacher: ({ loss, patch_dropout: share = 0, seed }, options, partSize) => {
+    const objective = teacherObjective(options.model, loss.type, { share, seed });
+    return towersWork(objective, () => true, [], options, partSize);
+  },
   vq: ({ recompute }, { model, vqLoss }, partSize) => ({
     graph: vqTrainingGraph(vqOf(model), vqLoss!, {
       partSize,

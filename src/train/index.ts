@@ -26,6 +26,7 @@ export type { KernelOptions } from "./optimizer-kernel.ts";
 export * from "./overrides.ts";
 export * from "./parameter-groups.ts";
 export * from "./parameter-update.ts";
+export * from "./patch-dropout.ts";
 export * from "./resident-learner.ts";
 export * from "./retrieval.ts";
 export * from "./run-config.ts";

@@ -67,7 +67,9 @@ const augmentation = z.strictObject({
     .nullable()
     .default(null),
   grayscale: share.default(0),
-  background: z.union([z.enum(["white", "random", "mixed", "drop"]), z.tuple([z.int(), z.int(), z.int()])]).default("white"),
+  background: z
+    .union([z.enum(["white", "random", "mixed", "drop"]), z.tuple([z.int(), z.int(), z.int()])])
+    .default("white"),
   /** After so many epochs the same pictures come again, which a cache can keep; null or absent: never. */
   variants: count.nullable().optional(),
 });
@@ -185,6 +187,8 @@ const teacher = z.strictObject({
   ...common,
   ...texts,
   loss: z.strictObject({ type: z.enum(["softmax", "sigmoid"]).default("softmax") }).prefault({}),
+  /** The share of patches that a step leaves out of each picture (FLIP); 0 or absent: none. */
+  patch_dropout: z.number().min(0).lt(1).optional(),
   optimizer: optimizer({ learning_rate: 1e-3, eps: 1e-6, weight_decay: 0.1, clip_norm: 1 }),
 });
 

@@ -5,9 +5,8 @@ import type { Graph } from "../graph/index.ts";
 import { PREFIXES, parameterShapes, type ToklipConfig } from "../models/index.ts";
 import type { Backend } from "../runtime/index.ts";
 import type { Communicator } from "./communicator.ts";
-import type { ContrastiveObjective } from "./contrastive-objective.ts";
 import { wholeBatchGraph } from "./contrastive-step.ts";
-import { ContrastiveTrainer } from "./contrastive-trainer.ts";
+import { ContrastiveTrainer, type ContrastiveTrainerOptions } from "./contrastive-trainer.ts";
 import type { FeatureCache } from "./feature-cache.ts";
 import { checkTeacher, createFrozenEncoders, evenPartSize } from "./frozen-encoders.ts";
 import { checkWeights, initialParameters, weightsOf } from "./initial-weights.ts";
@@ -72,7 +71,7 @@ export function trainedShapes(graph: Graph, trained: (name: string) => boolean):
 
 async function assemble(
   options: TowersTrainingOptions,
-  objective: ContrastiveObjective,
+  { objective, evaluated = objective }: Pick<ContrastiveTrainerOptions, "objective" | "evaluated">,
   trained: (name: string) => boolean,
   scalars: Readonly<Record<string, number>>,
   frozenCheckpoints = options.checkpoints,
@@ -90,7 +89,10 @@ async function assemble(
     clamps: logitScaleRange ? { logit_scale: logitScaleRange } : {},
   };
   const frozen = weightsOf(frozenCheckpoints, model.name);
-  return { trainer: await ContrastiveTrainer.create({ ...rest, objective, parameters, frozen, update }), fresh };
+  return {
+    trainer: await ContrastiveTrainer.create({ ...rest, objective, evaluated, parameters, frozen, update }),
+    fresh,
+  };
 }
 
 /** What of a TokLIP's training is given and stays as it is. */
@@ -136,17 +138,26 @@ export async function createToklipTrainer(options: ToklipTrainingOptions): Promi
   });
   return assemble(
     options,
-    toklipObjective(model, cache?.over(encoders) ?? encoders, weights),
+    { objective: toklipObjective(model, cache?.over(encoders) ?? encoders, weights) },
     isTrainedInToklip,
     LOSS_SCALARS.softmax,
     frozenCheckpoints,
   );
 }
 
+/** The training of a pixel teacher. */
+export interface TeacherTrainingOptions extends TowersTrainingOptions {
+  readonly loss: ContrastiveLossName;
+  /** The share of patches that a step leaves out, in [0, 1). Default 0. */
+  readonly patchDropout?: number;
+}
+
 /** Trains a pixel teacher with its text tower. @throws as `createToklipTrainer` */
-export async function createTeacherTrainer(
-  options: TowersTrainingOptions & { readonly loss: ContrastiveLossName },
-): Promise<ReadyTrainer> {
-  const { model, loss } = options;
-  return assemble(options, teacherObjective(model, loss), () => true, LOSS_SCALARS[loss]);
+export async function createTeacherTrainer(options: TeacherTrainingOptions): Promise<ReadyTrainer> {
+  const { model, loss, seed, patchDropout: share = 0 } = options;
+  const objectives = {
+    objective: teacherObjective(model, loss, { share, seed }),
+    evaluated: teacherObjective(model, loss),
+  };
+  return assemble(options, objectives, () => true, LOSS_SCALARS[loss]);
 }

@@ -38,7 +38,13 @@ export const KILLED_RUNS: Readonly<Record<string, object>> = {
     ...EVERY,
     optimizer,
     // Another crop for the evaluation: its pictures are not those of the training to the cache.
-    data: { ...RUNS.toklip.data, captions: "random", templates: "simple", eval_crop: "shortest" },
+    data: {
+      ...RUNS.toklip.data,
+      captions: "random",
+      templates: "simple",
+      eval_crop: "shortest",
+      augmentation: { ...AUGMENTATION, variants: 2 },
+    },
     loss: { token_distillation: 10 },
     batch_size: 6,
     cache: true,
@@ -49,6 +55,7 @@ export const KILLED_RUNS: Readonly<Record<string, object>> = {
     optimizer,
     data: { train: SHARDS, eval: "pictures", captions: "random", templates: "simple", augmentation: AUGMENTATION },
     loss: { type: "sigmoid" },
+    patch_dropout: 0.5,
     batch_size: 3,
   },
   vq: {
