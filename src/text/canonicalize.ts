@@ -12,9 +12,12 @@ const SPACES = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u20
 /** Python's `string.punctuation` without "_", which becomes a space. */
 const PUNCTUATION = /[!-/:-@[-^`{-~]/g;
 
+/** ASCII without "&" and control characters: nothing to repair or unescape, and nearly all captions are so. */
+const PLAIN = /^[\t\n -%'-~]*$/;
+
 /** Repairs, unescapes, drops ASCII punctuation, lower-cases, and leaves single spaces only. */
 export function canonicalize(text: string): string {
-  const plain = unescapeHtml(unescapeHtml(fixText(text)));
+  const plain = PLAIN.test(text) ? text : unescapeHtml(unescapeHtml(fixText(text)));
   const words = plain.replaceAll("_", " ").replace(PUNCTUATION, "").toLowerCase();
   return words.replace(SPACES, " ").replace(/^ | $/g, "");
 }

@@ -11,8 +11,8 @@ import { Tokenizer } from "@huggingface/tokenizers";
 import { messageOf, type NDArray, ndarray, ToklipError } from "../core/index.ts";
 import { canonicalize } from "./canonicalize.ts";
 
-/** Longer texts are cut before they are tokenized: no context length comes near, and time stays bounded. */
-const LONGEST_TEXT = 20_000;
+/** Longer texts, in UTF-16 units, are cut before they are tokenized: no context length comes near, and time stays bounded. */
+export const LONGEST_TEXT = 20_000;
 
 const EOS_NAMES = ["<eos>", "</s>", "<|endoftext|>", "[SEP]"];
 const PAD_NAMES = ["<pad>", "[PAD]", "<|pad|>"];

@@ -98,6 +98,20 @@ describe("fixText", () => {
   });
 });
 
+describe("plain text, which canonicalize takes as it is", () => {
+  const character = fc
+    .oneof(fc.integer({ min: 0x20, max: 0x7e }), fc.constantFrom(9, 10))
+    .map((code) => String.fromCharCode(code));
+  it("has nothing to repair or to unescape", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: character.filter((c) => c !== "&"), maxLength: 40 }), (text) => {
+        expect(unescapeHtml(fixText(text))).toBe(text);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+});
+
 describe("unescapeHtml", () => {
   // Expected values: Python's html.unescape.
   const cases: [text: string, plain: string][] = [
