@@ -1,13 +1,11 @@
 /** `toklip classify`: the labels that fit pictures best, zero-shot. */
-import { readFile } from "node:fs/promises";
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { ToklipError } from "../core/index.ts";
-import { readError } from "../node/file-errors.ts";
 import { resolveImageInputs } from "../node/image-files.ts";
 import { classifyImages, encodeLabels } from "../pipelines/classify.ts";
 import type { LabelScore } from "../pipelines/model.ts";
-import { resolveTemplates, TEMPLATE_SETS } from "../text/templates.ts";
 import type { CliContext, RunVerb } from "./context.ts";
+import { addLabelOptions, type LabelFlags, readLabels, readTemplates } from "./label-options.ts";
 import {
   addModelOptions,
   addPictureOptions,
@@ -16,19 +14,13 @@ import {
   loadModel,
   type ModelFlags,
   type PictureFlags,
-  parseCount,
   pictureOptions,
   type ReportFlags,
 } from "./model-options.ts";
 import { PictureRun, requirePictures } from "./picture-run.ts";
 import { Progress } from "./progress.ts";
 
-interface ClassifyFlags extends ModelFlags, PictureFlags, ReportFlags {
-  readonly labels?: string;
-  readonly labelsFile?: string;
-  readonly templates: string;
-  readonly top: number;
-}
+interface ClassifyFlags extends ModelFlags, PictureFlags, LabelFlags, ReportFlags {}
 
 const HELP = `
 Each label is put into prompt templates; scores are the softmax of 100 x cosine over all labels given. A template file has
@@ -42,11 +34,7 @@ Examples:
 export function define(command: Command, run: RunVerb): void {
   command.argument("<image...>", "pictures, folders, glob patterns");
   addTokenizerOption(addModelOptions(command));
-  addPictureOptions(command)
-    .addOption(new Option("--labels <a,b,c>", "the labels, separated by commas").conflicts("labelsFile"))
-    .option("--labels-file <file>", "a file of labels, one a line")
-    .option("--templates <set>", "prompt templates: simple, imagenet-80, none, or a file", "simple")
-    .option("--top <k>", "labels shown for each picture", parseCount, 5);
+  addLabelOptions(addPictureOptions(command));
   addReportOptions(command)
     .addHelpText("after", HELP)
     .action((images: string[], flags: ClassifyFlags) => run((context) => classify(context, images, flags)));
@@ -54,13 +42,15 @@ export function define(command: Command, run: RunVerb): void {
 
 async function classify(context: CliContext, images: readonly string[], flags: ClassifyFlags): Promise<number> {
   const { signal, stdout } = context;
-  const names = await labelsOf(flags);
-  const templates = await templatesOf(flags.templates);
+  const names = await readLabels(flags);
+  if (names === undefined) throw new ToklipError("USAGE", "classify needs --labels or --labels-file");
+  const templatesOf = await readTemplates(flags);
   const inputs = await resolveImageInputs(images);
   await requirePictures(inputs, { signal });
   const progress = new Progress(context, flags);
   const model = await loadModel(context, flags, progress.report);
   try {
+    const templates = templatesOf(model.config);
     const labels = await encodeLabels(model, names, { templates, signal, onProgress: progress.report });
     const options = { stage: "classify", participle: "classified", progress, strict: flags.strict };
     const counts = new PictureRun(context, options);
@@ -73,29 +63,6 @@ async function classify(context: CliContext, images: readonly string[], flags: C
   } finally {
     progress.stop();
     await model.dispose();
-  }
-}
-
-async function labelsOf({ labels, labelsFile }: ClassifyFlags): Promise<string[]> {
-  if (labels === undefined && labelsFile === undefined) {
-    throw new ToklipError("USAGE", "classify needs --labels or --labels-file");
-  }
-  const texts = labelsFile === undefined ? labels!.split(",") : await readTextLines(labelsFile);
-  const names = [...new Set(texts.map((text) => text.trim()).filter((text) => text !== ""))];
-  if (names.length > 0) return names;
-  throw new ToklipError("USAGE", `${labelsFile ?? "--labels"}: holds no label`);
-}
-
-async function templatesOf(set: string): Promise<readonly string[]> {
-  if (Object.hasOwn(TEMPLATE_SETS, set)) return resolveTemplates(set);
-  return resolveTemplates((await readTextLines(set)).filter((line) => line.trim() !== ""));
-}
-
-async function readTextLines(file: string): Promise<string[]> {
-  try {
-    return (await readFile(file, "utf8")).split(/\r?\n/);
-  } catch (error) {
-    throw readError(error, file);
   }
 }
 

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { ToklipError } from "../core/index.ts";
 import type { CliContext, ConvertRequest, RunVerb } from "./context.ts";
-import { addOverwriteOption, addReportOptions, type ReportFlags } from "./model-options.ts";
+import { addOverwriteOption, addReportOptions, MODEL_SOURCE, type ReportFlags } from "./model-options.ts";
 import { checkOutput } from "./output-path.ts";
 import { Progress } from "./progress.ts";
 
@@ -23,7 +23,7 @@ Examples:
 /** Adds the verb's arguments, options and action. */
 export function define(command: Command, run: RunVerb): void {
   command
-    .argument("<in>", "checkpoint: a .pt, .pth or .safetensors file, or a hub name owner/repo/file")
+    .argument("<in>", MODEL_SOURCE)
     .argument("<out>", "the .safetensors file to write")
     .addOption(
       new Option("--precision <precision>", "of the weights").choices(["keep", "fp32", "fp16"]).default("keep"),

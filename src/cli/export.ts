@@ -1,7 +1,7 @@
 /** `toklip export`: a model -> ONNX files with a manifest. */
 import type { Command } from "commander";
 import type { CliContext, RunVerb } from "./context.ts";
-import { addOverwriteOption, addReportOptions, type ReportFlags } from "./model-options.ts";
+import { addOverwriteOption, addReportOptions, MODEL_SOURCE, type ReportFlags } from "./model-options.ts";
 import { Progress } from "./progress.ts";
 
 interface ExportFlags extends ReportFlags {
@@ -22,7 +22,7 @@ Examples:
 /** Adds the verb's arguments, options and action. */
 export function define(command: Command, run: RunVerb): void {
   command
-    .argument("<model>", "checkpoint: a .pt, .pth or .safetensors file, or a hub name owner/repo/file")
+    .argument("<model>", MODEL_SOURCE)
     .requiredOption("--out <folder>", "where the files go; made if it is not there")
     .option("--config <config>", "a built-in name or a JSON file (default: found with the checkpoint)")
     .option("--download", "download a hub name that is not in the cache");

@@ -4,7 +4,7 @@ import { sizeOf, ToklipError } from "../core/index.ts";
 import type { Checkpoint, TensorEntry } from "../files/checkpoint.ts";
 import { checkCheckpoint, checkpointGraphs, type ToklipConfig, withModelNames } from "../models/index.ts";
 import type { CliContext, RunVerb } from "./context.ts";
-import { addReportOptions, type ReportFlags } from "./model-options.ts";
+import { addReportOptions, MODEL_SOURCE, type ReportFlags } from "./model-options.ts";
 import { formatBytes, formatCount, formatTable } from "./output.ts";
 import { Progress } from "./progress.ts";
 
@@ -36,7 +36,7 @@ const LONGEST_VALUE = 80;
 /** Adds the verb's arguments, options and action. */
 export function define(command: Command, run: RunVerb): void {
   command
-    .argument("<model>", "checkpoint: a .pt, .pth or .safetensors file, or a hub name owner/repo/file")
+    .argument("<model>", MODEL_SOURCE)
     .option("--config <config>", "hold it against this configuration: a built-in name or a JSON file")
     .option("--tensors", "list every tensor")
     .option("--download", "download a hub name that is not in the cache");

@@ -1,7 +1,8 @@
 /** The options that several verbs share: which model, how it runs, how pictures are prepared. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { ProgressEvent } from "../core/index.ts";
-import type { ToklipConfig } from "../models/config.ts";
+import type { PreprocessConfig, ToklipConfig } from "../models/config.ts";
+import { DEFAULT_MODEL } from "../pipelines/bundled-files.ts";
 import {
   type Device,
   type LoadOptions,
@@ -27,10 +28,10 @@ export interface ModelFlags {
 /** What `addPictureOptions` reads. */
 export interface PictureFlags {
   readonly batch?: number;
-  readonly resize: "shortest" | "squash";
+  readonly resize?: "shortest" | "squash";
   /** False with `--no-exif`. */
   readonly exif: boolean;
-  readonly background: readonly [number, number, number] | "drop";
+  readonly background?: readonly [number, number, number] | "drop";
   readonly maxPixels?: number;
   readonly strict?: boolean;
 }
@@ -41,10 +42,13 @@ export interface ReportFlags {
   readonly quiet?: boolean;
 }
 
+/** What names a model on the command line. */
+export const MODEL_SOURCE = "toklip-mini, a .pt, .pth or .safetensors file, or a hub name owner/repo/file";
+
 /** Adds `--model` and what goes with it. */
 export function addModelOptions(command: Command): Command {
   return command
-    .requiredOption("--model <model>", "checkpoint: a .pt, .pth or .safetensors file, or a hub name owner/repo/file")
+    .option("--model <model>", MODEL_SOURCE, DEFAULT_MODEL)
     .option("--config <config>", "configuration: a built-in name or a JSON file (default: found with the checkpoint)")
     .addOption(new Option("--device <device>", "where to compute").choices(["cpu", "cuda", "webgpu"]).default("cpu"))
     .addOption(
@@ -69,15 +73,16 @@ export function addPictureOptions(command: Command): Command {
   return command
     .option("--batch <n>", "pictures a run of the model (default: 1 to 8, fewer the larger they are)", parseCount)
     .addOption(
-      new Option("--resize <mode>", "shortest: shorter edge, then centre crop; squash: both edges")
-        .choices(["shortest", "squash"])
-        .default("shortest"),
+      new Option(
+        "--resize <mode>",
+        "shortest: shorter edge, then centre crop; squash: both edges (default: as the model says)",
+      ).choices(["shortest", "squash"]),
     )
     .option("--no-exif", "ignore the EXIF orientation, as the reference does")
-    .addOption(
-      new Option("--background <colour>", "shows through transparency: white, black, #rrggbb, or drop to ignore alpha")
-        .argParser(parseColour)
-        .default([255, 255, 255], "white"),
+    .option(
+      "--background <colour>",
+      "shows through transparency: white, black, #rrggbb, or drop to ignore alpha (default: as the model says)",
+      parseColour,
     )
     .option("--max-pixels <n>", "largest picture to decode (default: 268 million pixels)", parseCount)
     .option("--strict", "stop at the first picture that cannot be read, instead of skipping it");
@@ -122,8 +127,19 @@ export function pictureOptions(
   config: ToklipConfig,
   signal: AbortSignal,
 ): PreprocessOptions & { readonly batch: number } {
-  const { batch = defaultBatch(config), resize, exif, background, maxPixels } = flags;
-  return { batch, resize, exif, background, signal, ...(maxPixels !== undefined && { maxPixels }) };
+  const { batch = defaultBatch(config), exif, maxPixels } = flags;
+  return {
+    ...{ batch, exif, signal, ...preparationOf(flags, config) },
+    ...(maxPixels !== undefined && { maxPixels }),
+  };
+}
+
+/** How pictures are prepared: as the flags say, else as the model does. */
+export function preparationOf(
+  { resize, background }: Pick<PictureFlags, "resize" | "background">,
+  { preprocess }: ToklipConfig,
+): PreprocessConfig {
+  return { resize: resize ?? preprocess.resize, background: background ?? preprocess.background };
 }
 
 /** A whole number from 1. */

@@ -20,6 +20,7 @@ import {
   type ModelFlags,
   type PictureFlags,
   pictureOptions,
+  preparationOf,
   type ReportFlags,
 } from "./model-options.ts";
 import { checkOutput } from "./output-path.ts";
@@ -126,9 +127,8 @@ function settingsOf(flags: TokenizeFlags, { config }: TokLIPModel): RunSettings 
     config: config.name,
     grid: gridOf(config.trunk).side,
     codebook: config.vq?.codebookSize,
-    resize: flags.resize,
+    ...preparationOf(flags, config),
     exif: flags.exif,
-    background: flags.background,
     features: flags.features === undefined ? undefined : path.resolve(flags.features),
     ...(flags.features !== undefined && { precision: flags.precision }),
   };

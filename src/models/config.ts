@@ -1,6 +1,7 @@
 /**
  * Model configurations: open_clip's JSON layout, plus `vision_cfg.trunk` and `vision_cfg.vq`, which say openly what
- * the reference hides behind `timm_model_name`. This is the one file where snake_case becomes camelCase.
+ * the reference hides behind `timm_model_name`, and `preprocess_cfg` and `zeroshot_cfg`, which say how the model wants its
+ * pictures and labels. This is the one file where snake_case becomes camelCase.
  */
 import { z } from "zod";
 import { ToklipError } from "../core/index.ts";
@@ -57,6 +58,14 @@ export interface TextConfig {
   readonly tokenizerName?: string;
 }
 
+/** How pictures are prepared for a model, where nobody asks for something else. */
+export interface PreprocessConfig {
+  /** `shortest`: the shorter edge is resized and the centre cropped; `squash`: both edges. Default `shortest`. */
+  readonly resize: "shortest" | "squash";
+  /** The colour behind transparency, of bytes; `drop` ignores alpha. Default white. */
+  readonly background: readonly [number, number, number] | "drop";
+}
+
 /** A dual tower; `vq` is there for TokLIP and absent for a pixel teacher. */
 export interface ToklipConfig {
   readonly name: string;
@@ -64,6 +73,9 @@ export interface ToklipConfig {
   readonly trunk: TrunkConfig;
   readonly vq?: VqConfig;
   readonly text: TextConfig;
+  readonly preprocess: PreprocessConfig;
+  /** The prompt templates of labels: the name of a built-in set, or the templates. Default `simple`. */
+  readonly templates: string | readonly string[];
   readonly initLogitBias?: number;
   /** The JSON it came from, for writing it back. */
   readonly source: Readonly<Record<string, unknown>>;
@@ -99,6 +111,23 @@ const trunkSchema = z.object({
   mapping: z.enum(["mlp", "embedding"]).optional(),
 });
 
+const half = z.array(z.literal(0.5)).length(3).optional();
+const byte = z.number().int().min(0).max(255);
+
+/** open_clip's, and what shows through transparency. */
+const preprocessSchema = z.looseObject({
+  resize_mode: z.enum(["shortest", "squash"]).default("shortest"),
+  background: z.union([z.enum(["white", "drop"]), z.tuple([byte, byte, byte])]).default("white"),
+  // All that our models take; another value says that the pixels would come in wrong.
+  mean: half,
+  std: half,
+  interpolation: z.literal("bicubic").optional(),
+});
+
+const zeroshotSchema = z.looseObject({
+  templates: z.union([z.string(), z.array(z.string().max(1000)).min(1).max(1000)]).default("simple"),
+});
+
 // Unknown keys are kept in `source` and otherwise ignored, as open_clip's files carry many that do not concern us.
 const configSchema = z.looseObject({
   embed_dim: count,
@@ -124,19 +153,22 @@ const configSchema = z.looseObject({
       .looseObject({ approximate: z.enum(["none", "tanh"]).default("none") })
       .default({ approximate: "none" }),
   }),
+  preprocess_cfg: preprocessSchema.prefault({}),
+  zeroshot_cfg: zeroshotSchema.prefault({}),
 });
 
 /**
- * Reads a configuration from parsed JSON.
+ * Reads a configuration from parsed JSON: a model's, or a hub file's that has it in `model_cfg`.
  * @throws CONFIG_INVALID naming the first field that is wrong.
  */
 export function parseConfig(json: unknown, name = "custom"): ToklipConfig {
-  const parsed = configSchema.safeParse(json);
+  const source = unwrapped(json);
+  const parsed = configSchema.safeParse(source);
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
     throw new ToklipError("CONFIG_INVALID", `${name}: ${issue.path.join(".") || "configuration"}: ${issue.message}`);
   }
-  const { vision_cfg: vision, text_cfg: text } = parsed.data;
+  const { vision_cfg: vision, text_cfg: text, preprocess_cfg: preprocess } = parsed.data;
   const config: ToklipConfig = {
     name,
     embedDim: parsed.data.embed_dim,
@@ -176,11 +208,23 @@ export function parseConfig(json: unknown, name = "custom"): ToklipConfig {
       projBias: text.proj_bias,
       ...(text.hf_tokenizer_name !== undefined && { tokenizerName: text.hf_tokenizer_name }),
     },
+    preprocess: {
+      resize: preprocess.resize_mode,
+      background: preprocess.background === "white" ? [255, 255, 255] : preprocess.background,
+    },
+    templates: parsed.data.zeroshot_cfg.templates,
     ...(parsed.data.init_logit_bias !== undefined && { initLogitBias: parsed.data.init_logit_bias }),
-    source: json as Record<string, unknown>,
+    source: source as Record<string, unknown>,
   };
   checkConfig(config);
   return config;
+}
+
+/** open_clip's files on the hub hold the model's configuration in `model_cfg`, and what goes with it beside that. */
+function unwrapped(json: unknown): unknown {
+  if (typeof json !== "object" || json === null || !("model_cfg" in json)) return json;
+  const { model_cfg: model, ...beside } = json;
+  return typeof model === "object" ? { ...beside, ...model } : model;
 }
 
 function checkConfig({ name, embedDim, trunk, vq, text }: ToklipConfig): void {

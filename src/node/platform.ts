@@ -4,6 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import { ToklipError } from "../core/index.ts";
 import type { ImageInput } from "../pipelines/model.ts";
 import type { Platform } from "../pipelines/platform.ts";
+import { bundledFile } from "./bundled-file.ts";
 import { openCheckpointFile } from "./checkpoint.ts";
 import { openFileSource } from "./file-source.ts";
 import { isHubName, resolveHubFile } from "./hub.ts";
@@ -12,6 +13,8 @@ import { createOrtBackend } from "./ort-backend.ts";
 
 export const nodePlatform: Platform = {
   async locate(source, { download, signal, onProgress }) {
+    const bundled = bundledFile(source);
+    if (bundled !== undefined) return bundled;
     const path = resolve(source);
     if (existsSync(path)) return path;
     if (isHubName(source)) return resolveHubFile(source, { download, signal, onProgress });

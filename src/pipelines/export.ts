@@ -47,7 +47,7 @@ export interface ExportManifest {
   readonly config: unknown;
   readonly preprocess: {
     readonly size: number;
-    readonly resize: "shortest";
+    readonly resize: "shortest" | "squash";
     readonly interpolation: "bicubic";
     readonly mean: number;
     readonly std: number;
@@ -180,7 +180,7 @@ function manifestOf(config: ToklipConfig, graphs: Readonly<Record<string, Export
     config: config.source,
     preprocess: {
       size: config.trunk.imageSize,
-      resize: "shortest",
+      resize: config.preprocess.resize,
       interpolation: "bicubic",
       mean: 0.5,
       std: 0.5,

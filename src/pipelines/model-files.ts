@@ -80,7 +80,7 @@ export async function findConfig(
   checkpoint: Checkpoint,
   asked: string | object | undefined,
 ): Promise<ToklipConfig> {
-  if (typeof asked === "object") return parseConfig("model_cfg" in asked ? asked.model_cfg : asked);
+  if (typeof asked === "object") return parseConfig(asked);
   if (asked !== undefined) return loadConfig(platform, asked);
   const inside = configInMetadata(checkpoint);
   if (inside) return inside;
@@ -108,9 +108,7 @@ export async function loadConfig(platform: Pick<Platform, "findFile">, nameOrPat
 async function parseConfigFile(file: ByteSource): Promise<ToklipConfig> {
   const json = await readJson(file, "CONFIG_INVALID", LARGEST_CONFIG_BYTES);
   const name = file.name.replace(/^.*[/\\]/, "").replace(/\.json$/, "");
-  // open_clip's hub files wrap the configuration.
-  const wrapped = typeof json === "object" && json !== null && "model_cfg" in json ? json.model_cfg : json;
-  return parseConfig(wrapped, name);
+  return parseConfig(json, name);
 }
 
 /**

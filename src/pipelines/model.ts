@@ -38,11 +38,11 @@ export interface LoadOptions extends LongCallOptions {
 
 /** How pictures are prepared. */
 export interface PreprocessOptions extends LongCallOptions {
-  /** `shortest`: resize the shorter edge and crop the centre. `squash`: resize both edges. Default `shortest`. */
+  /** `shortest`: resize the shorter edge and crop the centre. `squash`: resize both edges. Default as the model's configuration says. */
   readonly resize?: "shortest" | "squash";
   /** Turns pictures by their EXIF orientation. Default true; the reference ignores it. */
   readonly exif?: boolean;
-  /** What shows through transparency. Default white; `"drop"` ignores alpha as the reference does. */
+  /** What shows through transparency; `"drop"` ignores alpha as the reference does. Default as the configuration says. */
   readonly background?: readonly [number, number, number] | "drop";
   /** Largest number of pixels a picture may have. Default 268 million. */
   readonly maxPixels?: number;
@@ -72,7 +72,7 @@ export interface LabelScore {
 /** The labels to choose among. */
 export interface ClassifyOptions extends PreprocessOptions {
   readonly labels: readonly string[];
-  /** Prompt templates with `{}` for the label; a name of a built-in set, or the templates. Default `"simple"`. */
+  /** Prompt templates with `{}` for the label; a name of a built-in set, or the templates. Default as the configuration says. */
   readonly templates?: string | readonly string[];
 }
 

@@ -14,7 +14,10 @@ export interface BackendOptions {
 
 /** The services of a platform. */
 export interface Platform {
-  /** The place of a model's checkpoint: the path itself, or where a hub name lies in the cache (or is downloaded to). */
+  /**
+   * The place of a model's checkpoint: that of a name in `BUNDLED_FILES`, the path itself, or where a hub name lies in the
+   * cache (or is downloaded to).
+   */
   locate(source: string, options: LongCallOptions & { readonly download: boolean }): Promise<string>;
   /** Opens a checkpoint: headers are read, tensors are not. */
   openCheckpoint(location: string): Promise<Checkpoint>;

@@ -97,7 +97,8 @@ export class PlatformTokLIP implements TokLIPModel {
     const list = Array.isArray(images) ? (images as readonly ImageInput[]) : [images as ImageInput];
     if (list.length === 0) throw new ToklipError("ARGUMENT_INVALID", "preprocess: no images given");
     const size = this.config.trunk.imageSize;
-    const { resize = "shortest", background } = options;
+    const { preprocess } = this.config;
+    const { resize = preprocess.resize, background = preprocess.background } = options;
     const pixels = ndarray("f32", [list.length, 3, size, size]);
     const decode = async (input: ImageInput): Promise<Image> => {
       throwIfAborted(options.signal, "preprocess");
@@ -105,7 +106,7 @@ export class PlatformTokLIP implements TokLIPModel {
     };
     let done = 0;
     for await (const image of mapOrdered(list, decode, { concurrency: DECODES_IN_FLIGHT })) {
-      writePixels(preprocessImage(image, { size, resize, ...(background && { background }) }), pixels, done++);
+      writePixels(preprocessImage(image, { size, resize, background }), pixels, done++);
       options.onProgress?.({ stage: "preprocess", done, total: list.length, unit: "images" });
     }
     return pixels;
@@ -183,7 +184,11 @@ export class PlatformTokLIP implements TokLIPModel {
   }
 
   /** The text features of a label set: computed once, then kept. */
-  private labelFeatures({ labels, templates = "simple", signal }: ClassifyOptions): Promise<LabelFeatures> {
+  private labelFeatures({
+    labels,
+    templates = this.config.templates,
+    signal,
+  }: ClassifyOptions): Promise<LabelFeatures> {
     const prompts = resolveTemplates(templates);
     const key = JSON.stringify([labels, prompts]);
     const known = this.labelSets.get(key);

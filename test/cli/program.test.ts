@@ -36,7 +36,6 @@ describe("toklip", () => {
 
   it.each([
     [["tokenise", "a.png"], "unknown command 'tokenise' (Did you mean tokenize?) [USAGE]; see toklip --help"],
-    [["tokenize", "a.png"], "required option '--model <model>' not specified [USAGE]; see toklip tokenize --help"],
     [["tokenize", "--model", "m"], "missing required argument 'image' [USAGE]; see toklip tokenize --help"],
     [
       ["tokenize", "a", "--model", "m", "--batsh", "2"],

@@ -7,7 +7,7 @@ import { readTensor } from "../../src/files/checkpoint.ts";
 import { readNpy } from "../../src/files/npy.ts";
 import { openSafetensors } from "../../src/files/safetensors.ts";
 import { parameterShapes } from "../../src/models/index.ts";
-import { FAKE_CONFIG, idsOf, markOf } from "../pipelines/fake-model.ts";
+import { FAKE_CONFIG, fakeModel, idsOf, markOf } from "../pipelines/fake-model.ts";
 import { enterFolder, make, toklip } from "./harness.ts";
 
 let leave: () => Promise<void>;
@@ -168,6 +168,21 @@ describe("toklip classify", () => {
     const [{ file, labels }] = lines(stdout) as [{ file: string; labels: { label: string; score: number }[] }];
     expect([file, labels.map(({ label }) => label).sort()]).toEqual(["p/dog.png", ["cat", "dog"]]);
     expect(labels[0]!.score + labels[1]!.score).toBeCloseTo(1, 10);
+  });
+
+  it("uses the default model, and what its configuration says, where no flag says otherwise", async () => {
+    await make("a.png");
+    const model = fakeModel({
+      config: { ...FAKE_CONFIG, preprocess: { resize: "squash", background: "drop" }, templates: ["an icon of {}"] },
+    });
+    const { loaded } = await toklip(["classify", "a.png", "--labels", "cat"], { model });
+    expect(loaded.map(({ source }) => source)).toEqual(["toklip-mini"]);
+    expect(model.texts).toEqual(["an icon of cat"]);
+    await toklip(["classify", "a.png", "--labels", "cat", "--background", "#010203"], { model });
+    expect(model.prepared).toMatchObject([
+      { resize: "squash", background: "drop" },
+      { resize: "squash", background: [1, 2, 3] },
+    ]);
   });
 
   it("needs labels, from one place", async () => {

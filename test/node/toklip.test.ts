@@ -35,6 +35,22 @@ describe("TokLIP", async () => {
   });
   afterAll(() => model.dispose());
 
+  test("prepares pictures as its configuration says, unless it is told otherwise", async () => {
+    const json = { ...model.config.source, preprocess_cfg: { resize_mode: "squash", background: [255, 0, 0] } };
+    const squashing = await TokLIP.load(tiny, { config: json });
+    const picture = join(pictures, "rocket.jpg");
+    const { data } = await squashing.preprocess(picture);
+    expect(data).toEqual((await model.preprocess(picture, { resize: "squash" })).data);
+    expect((await squashing.preprocess(picture, { resize: "shortest" })).data).toEqual(
+      (await model.preprocess(picture)).data,
+    );
+    expect(data).not.toEqual((await model.preprocess(picture)).data);
+    const clear = { width: 1, height: 1, mode: "RGBA", data: Uint8Array.of(9, 9, 9, 0) } as const;
+    const shown = (await squashing.preprocess(clear)).data;
+    expect([shown[0], shown.at(-1)]).toEqual([1, -1]);
+    await squashing.dispose();
+  });
+
   test("finds its configuration beside the checkpoint", () => {
     expect(model.config.name).toBe("tiny");
     expect(model.config.trunk.imageSize).toBe(64);

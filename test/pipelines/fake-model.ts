@@ -1,7 +1,7 @@
 /** A model that needs no weights: everything follows from a picture's name. For tests of what surrounds a model. */
 import { readFileSync } from "node:fs";
 import { type NDArray, ndarray, ToklipError } from "../../src/core/index.ts";
-import { parseConfig } from "../../src/models/config.ts";
+import { parseConfig, type ToklipConfig } from "../../src/models/config.ts";
 import type { ImageInput, PreprocessOptions, TokLIPModel } from "../../src/pipelines/model.ts";
 
 const CONFIG_FILE = new URL("../goldens/model_configs/ViT-tiny-16-SigLIP2-64-toklip.json", import.meta.url);
@@ -15,6 +15,7 @@ export interface FakeOptions {
   /** Milliseconds a picture, and a run, take. */
   readonly preprocessMs?: number;
   readonly runMs?: number;
+  readonly config?: ToklipConfig;
 }
 
 const sleep = (ms: number): Promise<void> =>
@@ -34,7 +35,7 @@ export function idsOf(file: string): number[] {
 
 /** Pictures whose name contains "bad" cannot be read. Counts what is in flight. */
 export class FakeModel implements Partial<TokLIPModel> {
-  readonly config = FAKE_CONFIG;
+  readonly config: ToklipConfig;
   readonly options: FakeOptions;
   /** Pictures being preprocessed now, and at most so far. */
   running = 0;
@@ -43,13 +44,17 @@ export class FakeModel implements Partial<TokLIPModel> {
   batches: number[] = [];
   /** What each encoded text was. */
   texts: string[] = [];
+  /** How each picture was to be prepared. */
+  prepared: (PreprocessOptions | undefined)[] = [];
   disposed = false;
 
   constructor(options: FakeOptions = {}) {
     this.options = options;
+    this.config = options.config ?? FAKE_CONFIG;
   }
 
-  async preprocess(images: ImageInput | readonly ImageInput[], _options?: PreprocessOptions): Promise<NDArray<"f32">> {
+  async preprocess(images: ImageInput | readonly ImageInput[], options?: PreprocessOptions): Promise<NDArray<"f32">> {
+    this.prepared.push(options);
     const [file] = images as string[];
     this.mostRunning = Math.max(this.mostRunning, ++this.running);
     await sleep(this.options.preprocessMs ?? 0);

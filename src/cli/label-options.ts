@@ -1,0 +1,60 @@
+/** The options of verbs that choose among labels: the labels, the sentences they are put in, how many are shown. */
+import { readFile } from "node:fs/promises";
+import { type Command, Option } from "commander";
+import { ToklipError } from "../core/index.ts";
+import type { ToklipConfig } from "../models/config.ts";
+import { readError } from "../node/file-errors.ts";
+import { resolveTemplates, TEMPLATE_SETS } from "../text/templates.ts";
+import { parseCount } from "./model-options.ts";
+
+/** What `addLabelOptions` reads. */
+export interface LabelFlags {
+  readonly labels?: string;
+  readonly labelsFile?: string;
+  readonly templates?: string;
+  readonly top: number;
+}
+
+/** Adds `--labels` and what goes with it. */
+export function addLabelOptions(command: Command): Command {
+  return command
+    .addOption(new Option("--labels <a,b,c>", "the labels, separated by commas").conflicts("labelsFile"))
+    .option("--labels-file <file>", "a file of labels, one a line")
+    .option("--templates <set>", "prompt templates: simple, imagenet-80, none, or a file (default: as the model says)")
+    .option("--top <k>", "labels shown for each picture", parseCount, 5);
+}
+
+/**
+ * The labels that the flags give, each once; undefined where they give none.
+ * @throws USAGE when there is not one among them; FILE_NOT_FOUND, FILE_READ_FAILED
+ */
+export async function readLabels({ labels, labelsFile }: LabelFlags): Promise<string[] | undefined> {
+  if (labels === undefined && labelsFile === undefined) return undefined;
+  const texts = labelsFile === undefined ? labels!.split(",") : await readTextLines(labelsFile);
+  const names = [...new Set(texts.map((text) => text.trim()).filter((text) => text !== ""))];
+  if (names.length > 0) return names;
+  throw new ToklipError("USAGE", `${labelsFile ?? "--labels"}: holds no label`);
+}
+
+/**
+ * The templates that the flags name, read before long work; the model's where they name none.
+ * @throws ARGUMENT_INVALID for one without `{}`; FILE_NOT_FOUND, FILE_READ_FAILED
+ */
+export async function readTemplates({
+  templates: set,
+}: LabelFlags): Promise<(model: ToklipConfig) => readonly string[]> {
+  if (set === undefined) return ({ templates }) => resolveTemplates(templates);
+  const asked = Object.hasOwn(TEMPLATE_SETS, set)
+    ? set
+    : (await readTextLines(set)).filter((line) => line.trim() !== "");
+  const templates = resolveTemplates(asked);
+  return () => templates;
+}
+
+async function readTextLines(file: string): Promise<string[]> {
+  try {
+    return (await readFile(file, "utf8")).split(/\r?\n/);
+  } catch (error) {
+    throw readError(error, file);
+  }
+}
