@@ -12,6 +12,7 @@ import { pictureKey } from "./shard-reader.mjs";
  * @property {string} name
  * @property {Labelled[]} rows
  * @property {Record<string, string[]>} labels The words for each class.
+ * @property {string} [partOf] The set whose pictures these are some of.
  */
 
 /** The fewest pictures of a subgroup that make it a class. */
@@ -39,7 +40,8 @@ export function checkSplits(manifest) {
   const concepts = new Set(own.map(({ concept }) => concept));
   const codes = new Set(own.flatMap(({ hexcode }) => hexcode ?? []));
   for (const picture of own) {
-    if (picture.source === "openmoji" || picture.source === "tuxpaint") throw new Error(`${pictureKey(picture)} is trained on`);
+    if (picture.source === "openmoji" || picture.source === "tuxpaint")
+      throw new Error(`${pictureKey(picture)} is trained on`);
   }
   for (const picture of manifest) {
     const { part, concept, hexcode } = picture;
@@ -104,20 +106,15 @@ export function openmojiSets(manifest) {
     const rows = pictures.map((picture) => ({ picture, label: picture.name }));
     return { name, rows, labels: namesAsLabels(rows) };
   };
+  const whole = named("openmoji-seen", things);
+  const animals = things.filter((picture) => subgroupOf(picture).startsWith("animal-"));
+  const food = things.filter((picture) => groupOf(picture) === "food-drink");
+  const flags = seen.filter((picture) => subgroupOf(picture) === FLAGS);
   return [
-    named("openmoji-seen", things),
-    named(
-      "openmoji-animals",
-      things.filter((picture) => subgroupOf(picture).startsWith("animal-")),
-    ),
-    named(
-      "openmoji-food",
-      things.filter((picture) => groupOf(picture) === "food-drink"),
-    ),
-    named(
-      "openmoji-flags",
-      seen.filter((picture) => subgroupOf(picture) === FLAGS),
-    ),
+    whole,
+    { ...named("openmoji-animals", animals), partOf: whole.name },
+    { ...named("openmoji-food", food), partOf: whole.name },
+    named("openmoji-flags", flags),
     categorySet("openmoji-subgroup", things, subgroupOf, (own) => own.length >= SUBGROUP_PICTURES),
   ];
 }
@@ -131,7 +128,8 @@ export function unseenConceptSets(manifest) {
   const emoji = manifest.filter(
     (picture) => picture.part === "test-concept" && picture.group === "emoji" && subgroupOf(picture) !== FLAGS,
   );
-  const enough = (/** @type {readonly Picture[]} */ own) => new Set(own.map(({ concept }) => concept)).size >= UNSEEN_CONCEPTS;
+  const enough = (/** @type {readonly Picture[]} */ own) =>
+    new Set(own.map(({ concept }) => concept)).size >= UNSEEN_CONCEPTS;
   return [
     categorySet("unseen-concept-group", emoji, groupOf, enough),
     categorySet("unseen-concept-subgroup", emoji, subgroupOf, enough),
@@ -161,18 +159,16 @@ export function unseenNamingSets(manifest) {
   const counts = wordCounts(trained(manifest));
   const isKnown = (/** @type {string} */ name) => wordsOf(name).every((word) => (counts.get(word) ?? 0) >= 2);
   const readable = manifest.filter(({ part, name }) => part === "test-concept" && isKnown(name));
-  const named = (/** @type {string} */ name, /** @type {readonly Picture[]} */ pictures) => ({
-    name,
-    rows: pictures.map((picture) => ({ picture, label: picture.concept })),
-    labels: Object.fromEntries([...groupBy(pictures, ({ concept }) => concept)].map(([concept, own]) => [concept, [usualName(own)]])),
-  });
-  return [
-    named("unseen-naming", readable),
-    named(
-      "unseen-naming-emoji",
-      readable.filter(({ group }) => group === "emoji"),
-    ),
-  ];
+  const named = (/** @type {string} */ name, /** @type {readonly Picture[]} */ pictures) => {
+    const names = [...groupBy(pictures, ({ concept }) => concept)].map(([concept, own]) => [concept, [usualName(own)]]);
+    return {
+      name,
+      rows: pictures.map((picture) => ({ picture, label: picture.concept })),
+      labels: Object.fromEntries(names),
+    };
+  };
+  const emoji = readable.filter(({ group }) => group === "emoji");
+  return [named("unseen-naming", readable), named("unseen-naming-emoji", emoji)];
 }
 
 /** What most pictures of a concept are called; of equal ones, the first in the alphabet. @param {readonly Picture[]} pictures */
@@ -205,7 +201,9 @@ export const CAPTION_GROUPS = ["label", "label", "label", "withheld", "withheld"
 export function retrievalCaptions({ label, tags, keywords, subgroup }) {
   const name = label.toLowerCase();
   const telling = (/** @type {readonly string[]} */ words) =>
-    [...new Set(words.map((word) => word.toLowerCase()))].filter((word) => word.length > 2 && !word.includes(name) && word !== name);
+    [...new Set(words.map((word) => word.toLowerCase()))].filter(
+      (word) => word.length > 2 && !word.includes(name) && word !== name,
+    );
   const own = telling(tags);
   const more = telling(keywords).filter((word) => !own.includes(word));
   if (own.length < 3 || more.length < 2) return undefined;

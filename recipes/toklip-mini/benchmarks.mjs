@@ -64,13 +64,13 @@ const counts = [];
 const under = (/** @type {string} */ path) => join(out, path);
 
 /**
- * A table of pictures, and the file of its classes.
+ * A table of pictures, and the file of its classes. A part of another benchmark has its classes alone.
  * @param {string} name @param {readonly (readonly [image: string, label: string])[]} rows
- * @param {Readonly<Record<string, readonly string[]>>} labels @param {string} note
+ * @param {Readonly<Record<string, readonly string[]>>} labels @param {string} note @param {string} [partOf]
  */
-function writeClasses(name, rows, labels, note) {
-  writeWhole(under(`${name}.csv`), csv(["image", "label"], rows));
-  writeWhole(under(`${name}.labels.json`), `${JSON.stringify(labels, undefined, 1)}\n`);
+function writeClasses(name, rows, labels, note, partOf) {
+  if (partOf === undefined) writeWhole(under(`${name}.csv`), csv(["image", "label"], rows));
+  writeWhole(under(`labels/${name}.json`), `${JSON.stringify(labels, undefined, 1)}\n`);
   counts.push({ name, pictures: rows.length, classes: Object.keys(labels).length, note });
 }
 
@@ -83,10 +83,14 @@ function writeSets(manifest) {
     return picturePath(picture);
   };
   const openmoji = openmojiSets(manifest);
-  for (const { name, rows, labels } of [...openmoji, ...unseenConceptSets(manifest), ...unseenNamingSets(manifest)]) {
+  for (const { name, rows, labels, partOf } of [
+    ...openmoji,
+    ...unseenConceptSets(manifest),
+    ...unseenNamingSets(manifest),
+  ]) {
     const concepts = new Set(rows.map(({ picture }) => picture.concept)).size;
     const table = rows.map(({ picture, label }) => /** @type {const} */ ([take(picture), label]));
-    writeClasses(name, table, labels, `${concepts} concepts`);
+    writeClasses(name, table, labels, partOf ? `part of ${partOf}` : `${concepts} concepts`, partOf);
   }
   const { rows = [], labels = {} } = openmoji.find(({ name }) => name === "openmoji-subgroup") ?? {};
   const known = wordCounts(trained(manifest));
@@ -126,7 +130,8 @@ async function unpack(manifest, needed) {
   let seen = 0;
   for await (const { key, png } of shardPictures(data)) {
     const picture = needed.get(key);
-    if (picture) await writeOnce(under(picturePath(picture)), () => sharp(png).flatten({ background: WHITE }).png().toBuffer());
+    if (picture)
+      await writeOnce(under(picturePath(picture)), () => sharp(png).flatten({ background: WHITE }).png().toBuffer());
     if (own.has(key)) small.push(await thumbnail(png));
     if (++seen % 5000 === 0) process.stderr.write(`${seen} of ${manifest.length} pictures of the shards\n`);
   }
@@ -149,7 +154,11 @@ async function writeStamps(manifest, thumbnails) {
     }
     const image = `pictures/photo/${stamp.id.replaceAll("/", "-")}.png`;
     await writeOnce(under(image), () =>
-      sharp(stamp.path).flatten({ background: WHITE }).resize(STAMP_SIDE, STAMP_SIDE, { fit: "contain", background: WHITE }).png().toBuffer(),
+      sharp(stamp.path)
+        .flatten({ background: WHITE })
+        .resize(STAMP_SIDE, STAMP_SIDE, { fit: "contain", background: WHITE })
+        .png()
+        .toBuffer(),
     );
     own.push({ ...stamp, image });
   }
@@ -192,12 +201,22 @@ async function writePhotographs() {
     const path = join(debian, file);
     const name = basename(file).replace(/\.\w+$/, "");
     await writeOnce(under(`pictures/photographs/${name}.png`), () =>
-      sharp(path).resize(WHOLE, WHOLE, { fit: "outside", withoutEnlargement: true }).toColourspace("srgb").removeAlpha().png().toBuffer(),
+      sharp(path)
+        .resize(WHOLE, WHOLE, { fit: "outside", withoutEnlargement: true })
+        .toColourspace("srgb")
+        .removeAlpha()
+        .png()
+        .toBuffer(),
     );
     crops += await writeCrops(path, `pictures/photograph-crops/${name}`);
   }
   counts.push({ name: "pictures/photographs", pictures: PHOTOGRAPHS.length, classes: "", note: "for reconstruction" });
-  counts.push({ name: "pictures/photograph-crops", pictures: crops, classes: "", note: `for reconstruction, ${CROP} px` });
+  counts.push({
+    name: "pictures/photograph-crops",
+    pictures: crops,
+    classes: "",
+    note: `for reconstruction, ${CROP} px`,
+  });
 }
 
 /** Cuts a photograph into squares that do not overlap. @param {string} path @param {string} stem */
@@ -213,7 +232,10 @@ async function writeCrops(path, stem) {
   for (let top = 0; top + CROP <= height; top += CROP) {
     for (let left = 0; left + CROP <= width; left += CROP) {
       await writeOnce(under(`${stem}-${String(made++).padStart(2, "0")}.png`), () =>
-        sharp(rgb, { raw: { width, height, channels } }).extract({ left, top, width: CROP, height: CROP }).png().toBuffer(),
+        sharp(rgb, { raw: { width, height, channels } })
+          .extract({ left, top, width: CROP, height: CROP })
+          .png()
+          .toBuffer(),
       );
     }
   }
@@ -223,7 +245,9 @@ async function writeCrops(path, stem) {
 /** Begins anew where the data, or this recipe, changed since. */
 function checkStamp() {
   const stamp = under("version.txt");
-  const version = createHash("sha1").update(`${VERSION} ${readFileSync(join(data, "version.txt"), "utf8")}`).digest("hex");
+  const version = createHash("sha1")
+    .update(`${VERSION} ${readFileSync(join(data, "version.txt"), "utf8")}`)
+    .digest("hex");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") !== version) {
     process.stderr.write(`${out}: made from other data; made again\n`);
     rmSync(out, { recursive: true });

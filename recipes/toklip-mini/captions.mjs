@@ -1,13 +1,20 @@
 // What is said of a picture: its name, the name in a sentence, with tags, tags alone, its category. A training chooses one each time.
 
 /** @param {readonly string[]} list */
-const distinct = (list) => [...new Set(list.map((text) => text.trim().replace(/\s+/g, " ")).filter((text) => text !== ""))];
+const distinct = (list) => [
+  ...new Set(list.map((text) => text.trim().replace(/\s+/g, " ")).filter((text) => text !== "")),
+];
 
 const article = (/** @type {string} */ noun) => (/^[aeiou]/i.test(noun) ? `an ${noun}` : `a ${noun}`);
 
 /** Words of a category: "animal-mammal", "AnimalMammal" -> "animal mammal". @param {string} category */
 export const categoryWords = (category) =>
-  category.replace(/([a-z])([A-Z])/g, "$1 $2").replace(/[-_&/]+/g, " ").replace(/\s+/g, " ").trim().toLowerCase();
+  category
+    .replace(/([a-z])([A-Z])/g, "$1 $2")
+    .replace(/[-_&/]+/g, " ")
+    .replace(/\s+/g, " ")
+    .trim()
+    .toLowerCase();
 
 /**
  * @param {{ name: string, tags: readonly string[], categories: readonly string[], kind: string, description?: string }} thing

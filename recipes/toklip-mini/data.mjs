@@ -10,7 +10,9 @@ import { EmojiIndex } from "./emoji.mjs";
 import { writeShard } from "./shards.mjs";
 import { SOURCES, thingsOf } from "./sources.mjs";
 
-const { values } = parseArgs({ options: { debian: { type: "string", default: "debian" }, out: { type: "string", default: "data" } } });
+const { values } = parseArgs({
+  options: { debian: { type: "string", default: "debian" }, out: { type: "string", default: "data" } },
+});
 const SHARD = 1000;
 
 const sha1 = (/** @type {string} */ text) => createHash("sha1").update(text).digest("hex");
@@ -31,7 +33,9 @@ function sorted() {
   }
   const order = (/** @type {Thing} */ thing) => sha1(`${thing.source}:${thing.id}`);
   for (const things of parts.values()) {
-    const keyed = things.map((thing) => /** @type {const} */ ([order(thing), thing])).sort(([a], [b]) => (a < b ? -1 : 1));
+    const keyed = things
+      .map((thing) => /** @type {const} */ ([order(thing), thing]))
+      .sort(([a], [b]) => (a < b ? -1 : 1));
     things.splice(0, things.length, ...keyed.map(([, thing]) => thing));
   }
   return parts;
@@ -51,7 +55,11 @@ async function main() {
   mkdirSync(out, { recursive: true });
   const licences = new Map(SOURCES.map(({ name, licence }) => [name, licence]));
   const parts = sorted();
-  const version = sha1(JSON.stringify([...parts].map(([name, things]) => [name, things.map(({ source, id, captions }) => [source, id, captions])])));
+  const version = sha1(
+    JSON.stringify(
+      [...parts].map(([name, things]) => [name, things.map(({ source, id, captions }) => [source, id, captions])]),
+    ),
+  );
   const stamp = join(out, "version.txt");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") !== version) {
     process.stderr.write(`${out}: made from other sources or captions; made again\n`);
@@ -109,7 +117,9 @@ function summarize(manifest, bad) {
   const parts = [...new Set(manifest.map(({ part }) => part))];
   for (const part of parts) {
     const own = manifest.filter((about) => about.part === part);
-    process.stdout.write(`${part}\t${own.length} pictures\t${new Set(own.map(({ concept }) => concept)).size} concepts\n`);
+    process.stdout.write(
+      `${part}\t${own.length} pictures\t${new Set(own.map(({ concept }) => concept)).size} concepts\n`,
+    );
   }
   process.stdout.write(`${bad.length} not drawn (bad.txt)\n`);
 }

@@ -22,7 +22,8 @@ export const FASHION_CLASSES = [
 /** An IDX file: magic, counts, bytes: the bytes. @param {string} path @param {number} dimensions */
 function idx(path, dimensions) {
   const bytes = gunzipSync(readFileSync(path));
-  if (bytes.readUInt32BE(0) !== 0x800 + dimensions) throw new Error(`${path}: not an IDX file of ${dimensions} dimensions`);
+  if (bytes.readUInt32BE(0) !== 0x800 + dimensions)
+    throw new Error(`${path}: not an IDX file of ${dimensions} dimensions`);
   return bytes.subarray(4 + 4 * dimensions);
 }
 

@@ -23,6 +23,7 @@ export async function writeOnce(path, make) {
 
 /** A table with a header row. @param {readonly string[]} columns @param {readonly (readonly string[])[]} rows */
 export function csv(columns, rows) {
-  const field = (/** @type {string} */ text) => (/[",\n\r]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const field = (/** @type {string} */ text) =>
+    /[",\n\r]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   return [columns, ...rows].map((row) => `${row.map(field).join(",")}\n`).join("");
 }

@@ -6,18 +6,18 @@ import { filesBelow } from "./files.mjs";
 /** Stamps that were drawn, engraved or traced; those in SVG all are. Found by looking at every one. */
 const DRAWN =
   /cartoon|_mirror|^symbols|^clothes\/(?!clothespin)|^people\/body_parts|^seasonal\/(?:easter|hanukkah|newyears)|^town\/(?:flags|roadsigns\/(?!traffic_cone|no_))/;
-const DRAWN_TOO = new Set(
-  [
-    ...["animals/insects/bee", "animals/insects/fly", "animals/mammals/echidna", "animals/mammals/hedgehog"],
-    ...["food/pizza", "household/key", "medical/tooth", "military/final-roll-call", "naturalforces/lightningbolt"],
-    ...["candy_cane", "lamp", "star", "tree", "Santa", "bow", "hard_candy", "santahat", "stocking", "xmas_tp_bulb"].map(
-      (name) => `seasonal/christmas/${name}`,
-    ),
-    ...["bat_left", "blackcat", "ghost", "jackolantern_mean", "skull", "spider"].map((name) => `seasonal/halloween/${name}`),
-    ...["0_sun", "6_saturn", "7_uranus", "8_neptune"].map((name) => `space/planets/${name}`),
-    ...["sports/rugby_goal_posts", "town/monuments/inukshuk-outline", "vehicles/emergency/sedan_police"],
-  ],
-);
+const DRAWN_TOO = new Set([
+  ...["animals/insects/bee", "animals/insects/fly", "animals/mammals/echidna", "animals/mammals/hedgehog"],
+  ...["food/pizza", "household/key", "medical/tooth", "military/final-roll-call", "naturalforces/lightningbolt"],
+  ...["candy_cane", "lamp", "star", "tree", "Santa", "bow", "hard_candy", "santahat", "stocking", "xmas_tp_bulb"].map(
+    (name) => `seasonal/christmas/${name}`,
+  ),
+  ...["bat_left", "blackcat", "ghost", "jackolantern_mean", "skull", "spider"].map(
+    (name) => `seasonal/halloween/${name}`,
+  ),
+  ...["0_sun", "6_saturn", "7_uranus", "8_neptune"].map((name) => `space/planets/${name}`),
+  ...["sports/rugby_goal_posts", "town/monuments/inukshuk-outline", "vehicles/emergency/sedan_police"],
+]);
 
 /** What a stamp shows where its caption says more, or less, than a name. */
 const NAMES = /** @type {Record<string, string>} */ ({

@@ -47,7 +47,12 @@ function emojiWords({ label, tags, keywords, group, subgroup }) {
     name: label,
     concept: conceptKey(label.replace(/^flag: /, "flag ")),
     categories: [group, subgroup],
-    captions: captionsOf({ name: label.replace(/^flag: /, "flag of "), tags: [...tags, ...more], categories: [group, subgroup], kind: "emoji" }),
+    captions: captionsOf({
+      name: label.replace(/^flag: /, "flag of "),
+      tags: [...tags, ...more],
+      categories: [group, subgroup],
+      kind: "emoji",
+    }),
   };
 }
 
@@ -56,8 +61,12 @@ const emojiSet = (prefix) =>
   function* ({ emoji }) {
     const set = packageJson(`@iconify-json/${prefix}/icons.json`);
     const chars = /** @type {Record<string, string>} */ (packageJson(`@iconify-json/${prefix}/chars.json`));
-    const named = Object.keys(set.icons).map((name) => /** @type {const} */ ([name, emoji.named(name) ?? emoji.named(name.replace(/-\d+$/, ""))]));
-    const coded = Object.entries(chars).map(([code, name]) => /** @type {const} */ ([name, emoji.byCode.get(plainCode(code))]));
+    const named = Object.keys(set.icons).map(
+      (name) => /** @type {const} */ ([name, emoji.named(name) ?? emoji.named(name.replace(/-\d+$/, ""))]),
+    );
+    const coded = Object.entries(chars).map(
+      ([code, name]) => /** @type {const} */ ([name, emoji.byCode.get(plainCode(code))]),
+    );
     const seen = new Set();
     for (const [name, entry] of [...coded, ...named]) {
       if (!entry || seen.has(entry.hexcode) || SKIN_TONE.test(name)) continue;
@@ -68,12 +77,21 @@ const emojiSet = (prefix) =>
 
 /** @type {Source["things"]} */
 function* fluent3d({ emoji }) {
-  const folder = join(dirname(new URL(import.meta.resolve("@lobehub/fluent-emoji-3d/package.json")).pathname), "assets");
+  const folder = join(
+    dirname(new URL(import.meta.resolve("@lobehub/fluent-emoji-3d/package.json")).pathname),
+    "assets",
+  );
   for (const file of readdirSync(folder).sort()) {
     const code = plainCode(basename(file, ".webp"));
     const entry = emoji.byCode.get(code);
     if (!entry) continue;
-    yield { id: code, group: "emoji", hexcode: code, ...emojiWords(entry), bytes: () => readFileSync(join(folder, file)) };
+    yield {
+      id: code,
+      group: "emoji",
+      hexcode: code,
+      ...emojiWords(entry),
+      bytes: () => readFileSync(join(folder, file)),
+    };
   }
 }
 
@@ -96,7 +114,9 @@ const iconSet = (prefix, { drop, only, own = false } = {}) =>
     const set = packageJson(own ? `@iconify-json/${prefix}/icons.json` : `@iconify/json/json/${prefix}.json`);
     const categories = own ? metadataCategories(prefix) : set.categories;
     const categoryOf = new Map(
-      Object.entries(categories ?? {}).flatMap(([category, names]) => /** @type {string[]} */ (names).map((name) => [name, category])),
+      Object.entries(categories ?? {}).flatMap(([category, names]) =>
+        /** @type {string[]} */ (names).map((name) => [name, category]),
+      ),
     );
     const seen = new Set();
     for (const name of Object.keys(set.icons).sort()) {
@@ -148,7 +168,12 @@ const flagSet = (prefix, code) =>
         concept: conceptKey(`flag ${words}`),
         hexcode,
         categories: ["flags"],
-        captions: captionsOf({ name: `flag of ${words}`, tags: [words.toLowerCase(), "country"], categories: ["flags"], kind: "picture" }),
+        captions: captionsOf({
+          name: `flag of ${words}`,
+          tags: [words.toLowerCase(), "country"],
+          categories: ["flags"],
+          kind: "picture",
+        }),
         bytes: () => iconSvg(set, name),
       };
     }
@@ -168,7 +193,8 @@ const decodeXml = (/** @type {string} */ text) =>
     .replace(/&quot;/g, '"')
     .replace(/&apos;|&#39;/g, "'")
     .replace(/&amp;/g, "&");
-const NOT_ART = /(?:^|\/)(?:buttons|special\/(?:themes|patterns)|unsorted\/stars|shapes\/stars|signs_and_symbols\/(?:themes|ui))|star_|_button|window/i;
+const NOT_ART =
+  /(?:^|\/)(?:buttons|special\/(?:themes|patterns)|unsorted\/stars|shapes\/stars|signs_and_symbols\/(?:themes|ui))|star_|_button|window/i;
 const NO_NAME = /^(?:untitled|unnamed|drawing|clip ?art|svg|image|picture|new|test|\W|\d|[a-z]{1,2}$)|http|\.svg/i;
 
 /** @type {Source["things"]} */
@@ -182,21 +208,36 @@ function* openclipart({ debian }) {
     const title = decodeXml(/<dc:title>([^<]{2,60})<\/dc:title>/.exec(text)?.[1] ?? "");
     const name = (title === "" || NO_NAME.test(title) ? basename(id).replaceAll("_", " ") : title)
       .replace(/[_-]+/g, " ")
-      .replace(/\b(?:\d+|archite\w*|ganson|rg|arc|francesco|rollandin?|nicu|buculei|bw|clip ?art|jonathan|dietrich|lumen|machovka|juliane|krug|svg|architetto)\b/gi, " ")
+      .replace(
+        /\b(?:\d+|archite\w*|ganson|rg|arc|francesco|rollandin?|nicu|buculei|bw|clip ?art|jonathan|dietrich|lumen|machovka|juliane|krug|svg|architetto)\b/gi,
+        " ",
+      )
       .replace(/\s+[a-z]\s*$/i, "")
       .replace(/\s+/g, " ")
       .trim();
     if (name.length < 3 || name.length > 48 || NO_NAME.test(name) || !/[a-z]{3}/i.test(name)) continue;
-    const tags = [...text.matchAll(/<rdf:li>([^<]{2,24})<\/rdf:li>/g)].map((match) => decodeXml(match[1] ?? "")).slice(0, 6);
-    const description = decodeXml(/<dc:description>([^<]*)<\/dc:description>/.exec(text)?.[1] ?? "").split(/[\n.]/)[0] ?? "";
-    const categories = dirname(id).split("/").filter((part) => part !== "unsorted" && part !== ".").slice(-1);
+    const tags = [...text.matchAll(/<rdf:li>([^<]{2,24})<\/rdf:li>/g)]
+      .map((match) => decodeXml(match[1] ?? ""))
+      .slice(0, 6);
+    const description =
+      decodeXml(/<dc:description>([^<]*)<\/dc:description>/.exec(text)?.[1] ?? "").split(/[\n.]/)[0] ?? "";
+    const categories = dirname(id)
+      .split("/")
+      .filter((part) => part !== "unsorted" && part !== ".")
+      .slice(-1);
     yield {
       id,
       group: "clip art",
       name: name.toLowerCase(),
       concept: conceptKey(name),
       categories,
-      captions: captionsOf({ name, tags: tags.filter((tag) => tag !== "unsorted"), categories, kind: "clip art picture", description }),
+      captions: captionsOf({
+        name,
+        tags: tags.filter((tag) => tag !== "unsorted"),
+        categories,
+        kind: "clip art picture",
+        description,
+      }),
       bytes: () => readFileSync(file),
     };
   }
@@ -220,7 +261,10 @@ const furniture = (catalogues) =>
         const name = number && properties.get(`name#${number}`);
         if (!name || !existsSync(join(root, icon))) continue;
         const words = name.toLowerCase().replace(/\s*\d+$/, "");
-        const tags = (properties.get(`tags#${number}`) ?? "").split(",").map((tag) => tag.trim()).filter(Boolean);
+        const tags = (properties.get(`tags#${number}`) ?? "")
+          .split(",")
+          .map((tag) => tag.trim())
+          .filter(Boolean);
         const categories = [properties.get(`category#${number}`) ?? ""].filter(Boolean);
         yield {
           id: `${catalogue}/${number}`,
@@ -246,31 +290,173 @@ const streamline = (/** @type {string} */ set, /** @type {RegExp | undefined} */
 
 /** @type {readonly Source[]} */
 export const SOURCES = [
-  { name: "noto", licence: "Apache-2.0", from: "@iconify-json/noto", by: "Google", train: true, things: emojiSet("noto") },
-  { name: "noto-v1", licence: "Apache-2.0", from: "@iconify-json/noto-v1", by: "Google", train: true, things: emojiSet("noto-v1") },
-  { name: "twemoji", licence: "CC-BY-4.0", from: "@iconify-json/twemoji", by: "Twitter", train: true, things: emojiSet("twemoji") },
-  { name: "fluent-flat", licence: "MIT", from: "@iconify-json/fluent-emoji-flat", by: "Microsoft", train: true, things: emojiSet("fluent-emoji-flat") },
-  { name: "fluent-3d", licence: "MIT", from: "@lobehub/fluent-emoji-3d", by: "Microsoft", train: true, things: fluent3d },
-  { name: "emojione", licence: "CC-BY-4.0", from: "@iconify-json/emojione", by: "Emoji One", train: true, things: emojiSet("emojione") },
-  { name: "fxemoji", licence: "Apache-2.0", from: "@iconify-json/fxemoji", by: "Mozilla", train: true, things: emojiSet("fxemoji") },
-  { name: "streamline-emojis", licence: "CC-BY-4.0", from: "@iconify-json/streamline-emojis", by: "Streamline (Webalys)", train: true, things: emojiSet("streamline-emojis") },
-  { name: "openmoji", licence: "CC-BY-SA-4.0", from: "@iconify-json/openmoji", by: "OpenMoji", train: false, things: emojiSet("openmoji") },
-  { name: "icon-park", licence: "Apache-2.0", from: "@iconify-json/icon-park", by: "ByteDance", train: true, things: iconSet("icon-park", { own: true }) },
+  {
+    name: "noto",
+    licence: "Apache-2.0",
+    from: "@iconify-json/noto",
+    by: "Google",
+    train: true,
+    things: emojiSet("noto"),
+  },
+  {
+    name: "noto-v1",
+    licence: "Apache-2.0",
+    from: "@iconify-json/noto-v1",
+    by: "Google",
+    train: true,
+    things: emojiSet("noto-v1"),
+  },
+  {
+    name: "twemoji",
+    licence: "CC-BY-4.0",
+    from: "@iconify-json/twemoji",
+    by: "Twitter",
+    train: true,
+    things: emojiSet("twemoji"),
+  },
+  {
+    name: "fluent-flat",
+    licence: "MIT",
+    from: "@iconify-json/fluent-emoji-flat",
+    by: "Microsoft",
+    train: true,
+    things: emojiSet("fluent-emoji-flat"),
+  },
+  {
+    name: "fluent-3d",
+    licence: "MIT",
+    from: "@lobehub/fluent-emoji-3d",
+    by: "Microsoft",
+    train: true,
+    things: fluent3d,
+  },
+  {
+    name: "emojione",
+    licence: "CC-BY-4.0",
+    from: "@iconify-json/emojione",
+    by: "Emoji One",
+    train: true,
+    things: emojiSet("emojione"),
+  },
+  {
+    name: "fxemoji",
+    licence: "Apache-2.0",
+    from: "@iconify-json/fxemoji",
+    by: "Mozilla",
+    train: true,
+    things: emojiSet("fxemoji"),
+  },
+  {
+    name: "streamline-emojis",
+    licence: "CC-BY-4.0",
+    from: "@iconify-json/streamline-emojis",
+    by: "Streamline (Webalys)",
+    train: true,
+    things: emojiSet("streamline-emojis"),
+  },
+  {
+    name: "openmoji",
+    licence: "CC-BY-SA-4.0",
+    from: "@iconify-json/openmoji",
+    by: "OpenMoji",
+    train: false,
+    things: emojiSet("openmoji"),
+  },
+  {
+    name: "icon-park",
+    licence: "Apache-2.0",
+    from: "@iconify-json/icon-park",
+    by: "ByteDance",
+    train: true,
+    things: iconSet("icon-park", { own: true }),
+  },
   streamline("streamline-color", /-flat$/),
-  ...["plump", "freehand", "flex", "sharp", "ultimate", "cyber", "stickies"].map((style) => streamline(`streamline-${style}-color`)),
+  ...["plump", "freehand", "flex", "sharp", "ultimate", "cyber", "stickies"].map((style) =>
+    streamline(`streamline-${style}-color`),
+  ),
   streamline("streamline-kameleon-color", /-duo$/),
-  { name: "flat-color-icons", licence: "MIT", from: "@iconify-json/flat-color-icons", by: "Icons8", train: true, things: iconSet("flat-color-icons") },
+  {
+    name: "flat-color-icons",
+    licence: "MIT",
+    from: "@iconify-json/flat-color-icons",
+    by: "Icons8",
+    train: true,
+    things: iconSet("flat-color-icons"),
+  },
   { name: "marketeq", licence: "MIT", from: "@iconify/json", by: "Marketeq", train: true, things: iconSet("marketeq") },
-  { name: "glyphs-poly", licence: "MIT", from: "@iconify/json", by: "Goran Babarogic", train: true, things: iconSet("glyphs-poly") },
+  {
+    name: "glyphs-poly",
+    licence: "MIT",
+    from: "@iconify/json",
+    by: "Goran Babarogic",
+    train: true,
+    things: iconSet("glyphs-poly"),
+  },
   { name: "flat-ui", licence: "MIT", from: "@iconify/json", by: "Designmodo", train: true, things: iconSet("flat-ui") },
-  { name: "fluent-color", licence: "MIT", from: "@iconify-json/fluent-color", by: "Microsoft", train: true, things: iconSet("fluent-color", { drop: /-\d+$/ }) },
-  { name: "meteocons", licence: "MIT", from: "@iconify-json/meteocons", by: "Bas Milius", train: true, things: iconSet("meteocons", { drop: /-fill$/ }) },
-  { name: "circle-flags", licence: "MIT", from: "@iconify-json/circle-flags", by: "HatScripts", train: true, things: flagSet("circle-flags", /^([a-z]{2})$/) },
-  { name: "flag", licence: "MIT", from: "@iconify-json/flag", by: "Panayiotis Lipiridis", train: true, things: flagSet("flag", /^([a-z]{2})-4x3$/) },
-  { name: "flagpack", licence: "MIT", from: "@iconify-json/flagpack", by: "Yummygum", train: true, things: flagSet("flagpack", /^([a-z]{2})$/) },
-  { name: "cif", licence: "CC0-1.0", from: "@iconify-json/cif", by: "CoreUI", train: true, things: flagSet("cif", /^([a-z]{2})$/) },
-  { name: "openclipart", licence: "LicenseRef-Public-Domain", from: "Debian openclipart-svg", by: "the contributors of openclipart.org", train: true, things: openclipart },
-  { name: "furniture-cc0", licence: "CC0-1.0", from: "Debian sweethome3d-furniture", by: "Emmanuel Puybaret and the BlendSwap contributors", train: true, things: furniture(["BlendSwap-CC-0"]) },
+  {
+    name: "fluent-color",
+    licence: "MIT",
+    from: "@iconify-json/fluent-color",
+    by: "Microsoft",
+    train: true,
+    things: iconSet("fluent-color", { drop: /-\d+$/ }),
+  },
+  {
+    name: "meteocons",
+    licence: "MIT",
+    from: "@iconify-json/meteocons",
+    by: "Bas Milius",
+    train: true,
+    things: iconSet("meteocons", { drop: /-fill$/ }),
+  },
+  {
+    name: "circle-flags",
+    licence: "MIT",
+    from: "@iconify-json/circle-flags",
+    by: "HatScripts",
+    train: true,
+    things: flagSet("circle-flags", /^([a-z]{2})$/),
+  },
+  {
+    name: "flag",
+    licence: "MIT",
+    from: "@iconify-json/flag",
+    by: "Panayiotis Lipiridis",
+    train: true,
+    things: flagSet("flag", /^([a-z]{2})-4x3$/),
+  },
+  {
+    name: "flagpack",
+    licence: "MIT",
+    from: "@iconify-json/flagpack",
+    by: "Yummygum",
+    train: true,
+    things: flagSet("flagpack", /^([a-z]{2})$/),
+  },
+  {
+    name: "cif",
+    licence: "CC0-1.0",
+    from: "@iconify-json/cif",
+    by: "CoreUI",
+    train: true,
+    things: flagSet("cif", /^([a-z]{2})$/),
+  },
+  {
+    name: "openclipart",
+    licence: "LicenseRef-Public-Domain",
+    from: "Debian openclipart-svg",
+    by: "the contributors of openclipart.org",
+    train: true,
+    things: openclipart,
+  },
+  {
+    name: "furniture-cc0",
+    licence: "CC0-1.0",
+    from: "Debian sweethome3d-furniture",
+    by: "Emmanuel Puybaret and the BlendSwap contributors",
+    train: true,
+    things: furniture(["BlendSwap-CC-0"]),
+  },
   {
     name: "furniture-cc-by",
     licence: "CC-BY-3.0",
