@@ -74,7 +74,8 @@ export function openDataSource(source: string | DataSourceConfig, signal?: Abort
   return (SOURCES[full.type] as (source: DataSourceConfig, signal?: AbortSignal) => Promise<Dataset>)(full, signal);
 }
 
-function fullSource(source: string | DataSourceConfig): DataSourceConfig {
+/** A source with all its settings, of a path or as it is. @throws DATA_INVALID */
+export function fullSource(source: string | DataSourceConfig): DataSourceConfig {
   if (typeof source !== "string") return source;
   const full = SHORT_FORMS.find(([pattern]) => pattern.test(source))?.[1](source);
   if (full === undefined) throw new ToklipError("DATA_INVALID", "data: the path is empty");

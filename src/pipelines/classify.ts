@@ -49,25 +49,37 @@ export async function encodeLabels(
   labels: readonly string[],
   { templates, signal, onProgress }: LongCallOptions & { templates: readonly string[] },
 ): Promise<LabelFeatures> {
-  if (labels.length === 0) throw new ToklipError("ARGUMENT_INVALID", "classify: no labels given");
   resolveTemplates(templates);
+  const groups = labels.map((label) => templates.map((template) => fillTemplate(template, label)));
+  return { labels, features: await encodePromptGroups(model, groups, { signal, onProgress }) };
+}
 
-  const total = labels.length * templates.length;
-  const promptOf = (i: number) =>
-    fillTemplate(templates[i % templates.length]!, labels[Math.floor(i / templates.length)]!);
+/**
+ * Encodes groups of prompts, each to the direction of their mean: f32 (L, D), rows of length 1.
+ * @throws ARGUMENT_INVALID when there is no group, or one is empty; ABORTED
+ */
+export async function encodePromptGroups(
+  model: Pick<TokLIPModel, "encodeText">,
+  groups: readonly (readonly string[])[],
+  { signal, onProgress }: LongCallOptions = {},
+): Promise<NDArray<"f32">> {
+  if (groups.length === 0) throw new ToklipError("ARGUMENT_INVALID", "classify: no labels given");
+  if (groups.some((group) => group.length === 0))
+    throw new ToklipError("ARGUMENT_INVALID", "classify: no prompts given");
+  const prompts = groups.flatMap((group, row) => group.map((prompt) => ({ prompt, row })));
+  const total = prompts.length;
   let sums: NDArray<"f32"> | undefined;
   for (let begin = 0; begin < total; begin += TEXT_BATCH) {
     throwIfAborted(signal, "classify");
     onProgress?.({ stage: "labels", done: begin, total, unit: "texts" });
-    const prompts = Array.from({ length: Math.min(TEXT_BATCH, total - begin) }, (_, i) => promptOf(begin + i));
-    const encoded = normalizeRows(await model.encodeText(prompts, { signal }));
-    sums ??= ndarray("f32", [labels.length, encoded.shape[1]!]);
-    prompts.forEach((_prompt, i) => {
-      addRow(sums!, Math.floor((begin + i) / templates.length), rows(encoded, i, i + 1).data);
-    });
+    const part = prompts.slice(begin, begin + TEXT_BATCH);
+    const texts = part.map(({ prompt }) => prompt);
+    const encoded = normalizeRows(await model.encodeText(texts, { signal }));
+    sums ??= ndarray("f32", [groups.length, encoded.shape[1]!]);
+    for (const [i, { row }] of part.entries()) addRow(sums, row, rows(encoded, i, i + 1).data);
   }
   onProgress?.({ stage: "labels", done: total, total, unit: "texts" });
-  return { labels, features: normalizeRows(sums!) };
+  return normalizeRows(sums!);
 }
 
 function addRow(sums: NDArray<"f32">, row: number, values: Float32Array): void {
