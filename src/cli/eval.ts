@@ -15,6 +15,10 @@ export const EVALUATIONS: Partial<Readonly<Record<EvaluationTask, EvaluationVerb
     summary: "find captions of pictures, and pictures of captions",
     load: () => import("./eval-retrieval.ts"),
   },
+  reconstruction: {
+    summary: "bring pictures back from their ids",
+    load: () => import("./eval-reconstruction.ts"),
+  },
 };
 
 const HELP = `

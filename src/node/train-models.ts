@@ -1,15 +1,13 @@
 /** The models that a run's configuration names: configurations, checkpoints, the tokenizer. */
-import { dirname, join } from "node:path";
 import { ToklipError } from "../core/index.ts";
 import type { Checkpoint } from "../files/index.ts";
 import { parseConfig, type ToklipConfig, withModelNames } from "../models/index.ts";
-import { loadExternalData, type OnnxModel, readOnnx } from "../onnx/index.ts";
 import { findConfig, findTokenizer, loadConfig } from "../pipelines/model-files.ts";
 import { TextTokenizer } from "../text/index.ts";
 import { type PerceptualNetwork, perceptualNetwork } from "../train/perceptual-network.ts";
 import type { RunConfig, RunConfigs } from "../train/run-config.ts";
 import type { PerceptualDistance } from "../train/vq-objective.ts";
-import { openFileSource } from "./file-source.ts";
+import { readOnnxFile } from "./onnx-file.ts";
 import { nodePlatform } from "./platform.ts";
 
 /** A model's configuration: built-in by name, a JSON file by path, or the parsed JSON. @throws CONFIG_UNKNOWN, CONFIG_INVALID */
@@ -89,15 +87,4 @@ export async function openPerceptual({ loss: { perceptual } }: RunConfigs["vq"])
     features: features ?? undefined,
   });
   return { distance, weights: weight, close: nothing };
-}
-
-/** An ONNX model with all of its weights. @throws FILE_NOT_FOUND, FILE_READ_FAILED, FILE_CORRUPT, FILE_UNSUPPORTED */
-async function readOnnxFile(path: string): Promise<OnnxModel> {
-  const source = await openFileSource(path);
-  try {
-    const model = readOnnx(await source.read(0, source.byteLength), path);
-    return await loadExternalData(model, (location) => openFileSource(join(dirname(path), location)));
-  } finally {
-    await source.close?.();
-  }
 }
