@@ -94,9 +94,9 @@ describe("counted variants", () => {
       return names.get(name)! > 1 ? Uint8Array.of(1) : undefined;
     };
     let decoded = 0;
-    const decode: LoaderOptions["decode"] = (...given) => {
+    const decode: LoaderOptions["decode"] = (bytes, spec) => {
       decoded++;
-      return madeUpDecode(...given);
+      return madeUpDecode(bytes, spec);
     };
     const how = { ...options, variants: 3, epochs: 7, decode, recall: { scope: "scope", find } };
     await take(load(madeUpData(8), how), 9);
