@@ -2,10 +2,20 @@
 import { createHash } from "node:crypto";
 import { categoryWords } from "./captions.mjs";
 import { slug } from "./emoji.mjs";
-import { pictureKey } from "./shard-reader.mjs";
 
 /**
- * @typedef {import("./shard-reader.mjs").Picture} Picture
+ * @typedef {object} Picture A line of the manifest.
+ * @property {string} part The shards it lies in: `train-emoji`, `val`, ...
+ * @property {string} source
+ * @property {string} id Unique within its source.
+ * @property {string} name
+ * @property {string} concept
+ * @property {string[]} captions
+ * @property {string} group
+ * @property {string} [hexcode] Of an emoji.
+ * @property {string[]} [categories]
+ * @property {string} licence
+ *
  * @typedef {{ picture: Picture, label: string }} Labelled
  *
  * @typedef {object} ClassSet Pictures and the classes to choose among.
@@ -20,6 +30,9 @@ const SUBGROUP_PICTURES = 10;
 /** The fewest unseen concepts of a group that make it a class. */
 const UNSEEN_CONCEPTS = 2;
 const FLAGS = "country-flag";
+
+/** Names a picture. @param {{ source: string, id: string }} picture */
+export const pictureKey = ({ source, id }) => `${source}:${id}`;
 
 /** Where a picture of the shards is written, below the benchmarks' folder. @param {Picture} picture */
 export function picturePath({ part, source, id }) {

@@ -10,6 +10,7 @@ import {
   CAPTION_GROUPS,
   checkSplits,
   openmojiSets,
+  pictureKey,
   picturePath,
   probeRows,
   retrievalPairs,
@@ -25,7 +26,7 @@ import { FASHION_CLASSES, FASHION_SIDE, fashionPictures } from "./fashion-mnist.
 import { csv, writeOnce, writeWhole } from "./files.mjs";
 import { isNearAny, thumbnail } from "./near-duplicates.mjs";
 import { PHOTOGRAPHS, STAMP_KINDS, stampPhotographs } from "./photographs.mjs";
-import { pictureKey, shardPictures } from "./shard-reader.mjs";
+import { shardPictures } from "./shard-reader.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -54,7 +55,7 @@ const CUT_FROM = 1024;
 const WHOLE = 512;
 
 /**
- * @typedef {import("./shard-reader.mjs").Picture} Picture
+ * @typedef {import("./benchmark-sets.mjs").Picture} Picture
  * @typedef {{ name: string, pictures: number, classes: number | string, note: string }} Count
  */
 

@@ -76,7 +76,7 @@ function withEarlier(found) {
   const path = join(out, "results.json");
   const earlier = /** @type {Result[]} */ (existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : []);
   const isNew = (/** @type {Result} */ old) => !found.some(({ run, model }) => run === old.run && model === old.model);
-  const place = ({ run }) => EVALUATIONS.findIndex(({ name }) => name === run);
+  const place = (/** @type {Result} */ { run }) => EVALUATIONS.findIndex(({ name }) => name === run);
   return [...earlier.filter(isNew), ...found].sort(
     (a, b) => place(a) - place(b) || (a.model < b.model ? 1 : a.model > b.model ? -1 : 0),
   );

@@ -3,11 +3,7 @@ import { createReadStream, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { extract as createExtract } from "tar-stream";
-
-/** @typedef {{ part: string, source: string, id: string, name: string, concept: string, captions: string[], group: string, hexcode?: string, categories?: string[], licence: string }} Picture A line of the manifest. */
-
-/** Names a picture. @param {{ source: string, id: string }} picture */
-export const pictureKey = ({ source, id }) => `${source}:${id}`;
+import { pictureKey } from "./benchmark-sets.mjs";
 
 /**
  * Every picture of every shard, in the order of the manifest, as it lies there: a PNG of 144 px with its transparency.
