@@ -209,6 +209,11 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, eps: number):
   return one("layerNorm", [x, weight, bias], { eps });
 }
 
+/** Divides the last axis by the square root of its mean square plus eps, then scales it. */
+export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
+  return one("rmsNorm", [x, weight], { eps });
+}
+
 /** Normalises groups of channels of (B, C, H, W), then scales and shifts each channel. */
 export function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, groups: number, eps: number): Tensor {
   return one("groupNorm", [x, weight, bias], { groups, eps });

@@ -9,21 +9,8 @@
  * Dim letters: B batch, N image tokens, T new tokens of a step, D width, A heads, d = D/A.
  */
 import { ToklipError } from "../core/index.ts";
-import {
-  add,
-  concat,
-  div,
-  exp,
-  gather,
-  matmul,
-  maximum,
-  reduceMax,
-  reduceSum,
-  reshape,
-  sub,
-  type Tensor,
-} from "../graph/index.ts";
-import { activate, attentionScores, causalMask, linear, type Scope } from "../nn/index.ts";
+import { add, concat, gather, reshape, type Tensor } from "../graph/index.ts";
+import { activate, attendInParts, causalMask, linear, type Scope } from "../nn/index.ts";
 import type { TrunkConfig, VqConfig } from "./config.ts";
 import { type Attend, addPositions, attentionPool, gridOf, transformer, wholeSequence } from "./vision-transformer.ts";
 import { normalizedCodebook } from "./vq.ts";
@@ -64,29 +51,6 @@ export const STEP = {
   /** The input that is the cache of values of a block. */
   values: (block: number) => `values.${block}`,
 } as const;
-
-/**
- * softmax([q k_old^T, q k_new^T] d^-0.5 + masks) [v_old; v_new] without joining old and new: both parts share one
- * maximum and one sum. q, k_new, v_new (B, A, T, d); k_old, v_old (B, A, N, d) -> (B, A, T, d).
- */
-function attendInParts(q: Tensor, old: Past, fresh: Past): Tensor {
-  const parts = [old, fresh].map(({ keys, values, mask }) => ({ values, scores: add(attentionScores(q, keys), mask) }));
-  const [first, second] = parts.map(({ scores }) => reduceMax(scores, [-1]));
-  const largest = maximum(first!, second!);
-  const weighted = parts.map(({ scores, values }) => {
-    const weights = exp(sub(scores, largest));
-    return { sum: reduceSum(weights, [-1]), mixed: matmul(weights, values) };
-  });
-  const [a, b] = weighted;
-  return div(add(a!.mixed, b!.mixed), add(a!.sum, b!.sum));
-}
-
-interface Past {
-  readonly keys: Tensor;
-  readonly values: Tensor;
-  /** Added to the scores: 0 where a key may be seen, -Infinity elsewhere. */
-  readonly mask: Tensor;
-}
 
 /**
  * The encoder for the next T ids of B sequences, over keys and values kept from before.

@@ -1,6 +1,23 @@
 /** Multi-head attention (Vaswani et al. 2017), written out: ONNX Runtime runs it at the speed of its products. */
 import { ndarray } from "../core/index.ts";
-import { add, type Graph, matmul, mul, reshape, softmax, split, type Tensor, transpose } from "../graph/index.ts";
+import {
+  add,
+  dimProduct,
+  div,
+  exp,
+  type Graph,
+  matmul,
+  maximum,
+  mul,
+  reduceMax,
+  reduceSum,
+  reshape,
+  softmax,
+  split,
+  sub,
+  type Tensor,
+  transpose,
+} from "../graph/index.ts";
 
 /** (B, N, D) -> (B, A, N, D/A). */
 export function splitHeads(x: Tensor, numHeads: number): Tensor {
@@ -23,15 +40,55 @@ export function splitQkv(x: Tensor, numHeads: number): readonly [Tensor, Tensor,
   return [splitHeads(q!, numHeads), splitHeads(k!, numHeads), splitHeads(v!, numHeads)];
 }
 
-/** q (B, A, M, d) against k (B, A, N, d) -> scores (B, A, M, N), scaled by d^-0.5. */
-export function attentionScores(q: Tensor, k: Tensor): Tensor {
-  return matmul(mul(q, (q.shape.at(-1) as number) ** -0.5), transpose(k, [0, 1, 3, 2]));
+/**
+ * The product of each head: a (B, A, M, K) times b (B, A/g, K, N) -> (B, A, M, N). Where b has fewer heads, each g heads
+ * of a that follow one another share one of b (grouped queries, arXiv 2305.13245): their rows become rows of one product.
+ */
+function matmulHeads(a: Tensor, b: Tensor): Tensor {
+  const [batch, heads, rows, inner] = a.shape;
+  const [, shared, , columns] = b.shape;
+  if (heads === shared) return matmul(a, b);
+  const group = (heads as number) / (shared as number);
+  const folded = reshape(a, [batch!, shared!, dimProduct([group, rows!]), inner!]);
+  return reshape(matmul(folded, b), [batch!, heads!, rows!, columns!]);
 }
 
-/** softmax(q k^T d^-0.5 + mask) v for heads (B, A, M, d) over (B, A, N, d); mask (M, N) or none. */
+/** q (B, A, M, d) against k (B, A, N, d) -> scores (B, A, M, N), scaled by d^-0.5. k may have fewer heads, which are shared. */
+export function attentionScores(q: Tensor, k: Tensor): Tensor {
+  return matmulHeads(mul(q, (q.shape.at(-1) as number) ** -0.5), transpose(k, [0, 1, 3, 2]));
+}
+
+/**
+ * softmax(q k^T d^-0.5 + mask) v for heads (B, A, M, d) over (B, A, N, d); mask (..., M, N) or none. k and v may have
+ * fewer heads, which are shared.
+ */
 export function attend(q: Tensor, k: Tensor, v: Tensor, mask?: Tensor): Tensor {
   const scores = attentionScores(q, k);
-  return matmul(softmax(mask ? add(scores, mask) : scores), v);
+  return matmulHeads(softmax(mask ? add(scores, mask) : scores), v);
+}
+
+/** Keys and values (B, A, N, d) that may be attended to, and what is added to the scores over them. */
+export interface KeysAndValues {
+  readonly keys: Tensor;
+  readonly values: Tensor;
+  /** 0 where a key may be seen, -Infinity elsewhere, (..., M, N). */
+  readonly mask: Tensor;
+}
+
+/**
+ * softmax([q k_old^T, q k_new^T] d^-0.5 + masks) [v_old; v_new] without joining old and new: both parts share one
+ * maximum and one sum. q (B, A, T, d), old of length N, fresh of length T -> (B, A, T, d).
+ */
+export function attendInParts(q: Tensor, old: KeysAndValues, fresh: KeysAndValues): Tensor {
+  const parts = [old, fresh].map(({ keys, values, mask }) => ({ values, scores: add(attentionScores(q, keys), mask) }));
+  const [first, second] = parts.map(({ scores }) => reduceMax(scores, [-1]));
+  const largest = maximum(first!, second!);
+  const weighted = parts.map(({ scores, values }) => {
+    const weights = exp(sub(scores, largest));
+    return { sum: reduceSum(weights, [-1]), mixed: matmulHeads(weights, values) };
+  });
+  const [a, b] = weighted;
+  return div(add(a!.mixed, b!.mixed), add(a!.sum, b!.sum));
 }
 
 /** (N, N): 0 where position i may see j <= i, -Infinity above the diagonal. */

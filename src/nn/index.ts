@@ -5,4 +5,5 @@ export * from "./convolution.ts";
 export * from "./linear.ts";
 export * from "./mlp.ts";
 export * from "./normalization.ts";
+export * from "./rotary.ts";
 export * from "./scope.ts";

@@ -247,6 +247,10 @@ export const CASES: Record<g.OpName, (random: Random) => Case> = {
     const n = size(r, 2, 9);
     return { shapes: [["B", size(r), n], [n], [n]], build: (x, w, b) => g.layerNorm(x, w, b, 1e-6), tolerance: 1e-5 };
   },
+  rmsNorm: (r) => {
+    const n = size(r, 2, 9);
+    return { shapes: [["B", size(r), n], [n]], build: (x, w) => g.rmsNorm(x, w, 1e-5), tolerance: 1e-5 };
+  },
   groupNorm: (r) => {
     const [groups, per] = [size(r, 1, 4), size(r, 1, 3)];
     return {

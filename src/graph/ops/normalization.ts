@@ -1,4 +1,4 @@
-/** Layer and group normalisation. */
+/** Layer, root-mean-square and group normalisation. */
 import { ndarray, sizeOf, ToklipError } from "../../core/index.ts";
 import type { Dim } from "../dim.ts";
 import * as g from "../functions.ts";
@@ -52,6 +52,41 @@ export const normalizationOps = {
         g.sumTo(g.mul(dy!, normal), weight!.shape),
         g.sumTo(dy!, bias!.shape),
       ];
+    },
+  }),
+  /** Divides the last axis (D) by its root mean square, then scales: weight (D) (Zhang and Sennrich 2019). */
+  rmsNorm: op<{ readonly eps: number }>({
+    infer: ([x, weight]) => {
+      const dtype = requireFloat("rmsNorm", x!, weight!);
+      requireShape("rmsNorm", "weight", weight!, [staticDim("rmsNorm", x!.shape, -1)]);
+      return [{ dtype, shape: x!.shape }];
+    },
+    // The form, with Pow, that ONNX Runtime fuses to one kernel; an operator of its own there is only from version 23 on.
+    lower: (onnx, [x, weight], { eps }) => {
+      const number = (value: number) => onnx.constant(ndarray("f32", [], Float32Array.of(value)));
+      const [squares] = onnx.node("Pow", [x!, number(2)]);
+      const axes = onnx.constant(ndarray("i64", [1], BigInt64Array.of(-1n)));
+      const [mean] = onnx.node("ReduceMean", [squares!, axes], { keepdims: 1 });
+      const [root] = onnx.node("Sqrt", onnx.node("Add", [mean!, number(eps)]));
+      return onnx.node("Mul", [onnx.node("Div", [x!, root!])[0]!, weight!]);
+    },
+    evaluate: ([x, weight], { eps }) => {
+      const data = x!.data.slice();
+      const width = weight!.data.length;
+      for (let start = 0; start < data.length; start += width) {
+        const row = data.subarray(start, start + width);
+        const root = Math.sqrt(row.reduce((sum, value) => sum + value * value, 0) / width + eps);
+        for (let i = 0; i < width; i++) row[i] = (row[i]! / root) * weight!.data[i]!;
+      }
+      return [{ shape: x!.shape, data }];
+    },
+    // With s = 1 / root and n = x s: dw = sum(dy n), dn = dy w, dx = s (dn - n mean(dn n))
+    gradient: ([dy], { inputs: [x, weight], attrs: { eps } }) => {
+      const inverse = g.div(1, g.sqrt(g.add(g.reduceMean(g.square(x!), [-1]), eps)));
+      const normal = g.mul(x!, inverse);
+      const dn = g.mul(dy!, weight!);
+      const along = g.mul(normal, g.reduceMean(g.mul(dn, normal), [-1]));
+      return [g.mul(inverse, g.sub(dn, along)), g.sumTo(g.mul(dy!, normal), weight!.shape)];
     },
   }),
   /** Normalises each group of channels of (B, C, H, W), then scales and shifts each channel (Wu and He 2018). */
