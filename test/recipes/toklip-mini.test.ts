@@ -8,35 +8,18 @@ import {
   retrievalPairs,
   unseenConceptSets,
   unseenNamingSets,
-  // @ts-expect-error recipes are plain JavaScript
 } from "../../recipes/toklip-mini/benchmark-sets.mjs";
-// @ts-expect-error recipes are plain JavaScript
 import { captionsOf, categoryWords } from "../../recipes/toklip-mini/captions.mjs";
-// @ts-expect-error recipes are plain JavaScript
 import { conceptKey, splitOf } from "../../recipes/toklip-mini/concept.mjs";
-// @ts-expect-error recipes are plain JavaScript
 import { plainCode, slug } from "../../recipes/toklip-mini/emoji.mjs";
-// @ts-expect-error recipes are plain JavaScript
 import { argumentsOf, EVALUATIONS, markdownTable } from "../../recipes/toklip-mini/evaluations.mjs";
-// @ts-expect-error recipes are plain JavaScript
 import { csv } from "../../recipes/toklip-mini/files.mjs";
-// @ts-expect-error recipes are plain JavaScript
 import { captionName } from "../../recipes/toklip-mini/photographs.mjs";
 
-/** A line of a manifest. */
-interface Picture {
-  readonly part: string;
-  readonly source: string;
-  readonly id: string;
-  readonly name: string;
-  readonly concept: string;
-  readonly captions: readonly string[];
-  readonly group: string;
-  readonly hexcode?: string;
-  readonly categories: readonly string[];
-}
+type Picture = import("../../recipes/toklip-mini/benchmark-sets.mjs").Picture;
 
 const picture = (part: string, source: string, name: string, more: Partial<Picture> = {}): Picture => ({
+  licence: "MIT",
   ...{ part, source, id: name.replaceAll(" ", "-"), name, concept: conceptKey(name), captions: [name], group: "emoji" },
   categories: ["animals-nature", "animal-mammal"],
   ...more,
@@ -178,27 +161,27 @@ describe("sets of benchmarks", () => {
 
   it("takes OpenMoji's pictures of seen concepts only, and country flags apart", () => {
     const [seen, , , flags] = openmojiSets(manifest);
-    expect(seen.rows.map((row: { label: string }) => row.label)).toEqual(["fox"]);
-    expect(flags.labels).toEqual({ "flag: Chad": ["flag of chad"] });
+    expect(seen?.rows.map(({ label }) => label)).toEqual(["fox"]);
+    expect(flags?.labels).toEqual({ "flag: Chad": ["flag of chad"] });
   });
 
   it("keeps the unseen categories that hold two concepts or more", () => {
     const [groups, subgroups] = unseenConceptSets(manifest);
-    expect(groups.labels).toEqual({ "animals-nature": ["animals nature"] });
-    expect(subgroups.labels).toEqual({ "animal-mammal": ["animal mammal"] });
-    expect(subgroups.rows).toHaveLength(3);
+    expect(groups?.labels).toEqual({ "animals-nature": ["animals nature"] });
+    expect(subgroups?.labels).toEqual({ "animal-mammal": ["animal mammal"] });
+    expect(subgroups?.rows).toHaveLength(3);
   });
 
   it("asks for unseen names only where two trained pictures said each word", () => {
     const [all] = unseenNamingSets(manifest);
     // "animal" was said of one picture, "purple" and "foxes" of none.
-    expect(all.labels).toEqual({ "red fox": ["red fox"] });
+    expect(all?.labels).toEqual({ "red fox": ["red fox"] });
   });
 
   it("names every picture's file once", () => {
-    const ids = ["a/b", "a-b", "a b", "A-B"].map((id) => picturePath({ part: "test-concept", source: "x", id }));
+    const ids = ["a/b", "a-b", "a b", "A-B"].map((id) => picturePath(picture("test-concept", "x", "fox", { id })));
     expect(new Set(ids).size).toBe(4);
-    expect(picturePath({ part: "openmoji", source: "openmoji", id: "red-fox" })).toBe("pictures/openmoji/red-fox.png");
+    expect(picturePath(picture("openmoji", "openmoji", "red fox"))).toBe("pictures/openmoji/red-fox.png");
   });
 });
 
@@ -224,7 +207,7 @@ describe("captions for retrieval", () => {
     const emoji = new Map(entries.map((entry) => [entry.hexcode, entry]));
     const pictures = entries.map(({ label, hexcode }) => picture("openmoji", "openmoji", label, { hexcode }));
     const named = (own: readonly Picture[], most: number) =>
-      retrievalPairs(own, emoji, most).map((pair: { picture: Picture }) => pair.picture.name);
+      retrievalPairs(own, emoji, most).map((pair) => pair.picture.name);
     expect(named(pictures, 9)).toEqual(["bear"]);
     expect(named(pictures.slice(1), 9)).toEqual(["vixen", "bear"]);
     expect(named(pictures.slice(1), 1)).toEqual(["vixen"]);
@@ -263,13 +246,13 @@ describe("tables", () => {
 
 describe("evaluations", () => {
   it("go by names of their own", () => {
-    const names = EVALUATIONS.map(({ name }: { name: string }) => name);
+    const names = EVALUATIONS.map(({ name }) => name);
     expect(new Set(names).size).toBe(names.length);
   });
 
   it("score the parts of a benchmark from its own pictures", () => {
     const where = { model: "m", benchmarks: "b", out: "o", features: "f", templates: "t" };
-    expect(argumentsOf(EVALUATIONS[0], where)).toEqual([
+    expect(argumentsOf(EVALUATIONS[0]!, where)).toEqual([
       ...["eval", "zeroshot", "b/openmoji-seen.csv", "--model", "m", "--labels-file", "b/labels/openmoji-seen.json"],
       ...["--templates", "t/naming.txt", "--subset", "b/labels/openmoji-animals.json"],
       ...["--subset", "b/labels/openmoji-food.json", "--out", "o", "--features", "f", "--resume", "--json"],
