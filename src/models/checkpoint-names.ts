@@ -55,25 +55,37 @@ function list(names: readonly string[]): string {
 }
 
 /**
- * Checks that a checkpoint holds exactly the parameters of these graphs; a text tower that none of them reads may be
- * there.
+ * Checks that a checkpoint holds exactly these parameters, and beside them only what nothing reads.
+ * @param what the model's name, for the message
  * @throws CHECKPOINT_MISMATCH naming the first tensors that are mis-shaped, missing or unexpected.
  */
-export function checkCheckpoint(checkpoint: Checkpoint, config: ToklipConfig, graphs: readonly GraphName[]): void {
-  const expected = parameterShapes(config, graphs);
-  const fail = (what: string): never => {
-    throw new ToklipError("CHECKPOINT_MISMATCH", `${checkpoint.name} is not a ${config.name}: ${what}`);
+export function checkTensors(
+  { name: file, tensors }: Checkpoint,
+  what: string,
+  expected: ReadonlyMap<string, readonly number[]>,
+  unread: (name: string) => boolean,
+): void {
+  const fail = (why: string): never => {
+    throw new ToklipError("CHECKPOINT_MISMATCH", `${file} is not a ${what}: ${why}`);
   };
-  const { tensors } = checkpoint;
   for (const [name, shape] of expected) {
     const found = tensors.get(name);
     if (found && found.shape.join() !== shape.join()) fail(`${name} expected [${shape}], got [${found.shape}]`);
   }
   const missing = [...expected.keys()].filter((name) => !tensors.has(name));
   if (missing.length > 0) fail(`missing ${list(missing)}`);
+  const unexpected = [...tensors.keys()].filter((name) => !expected.has(name) && !unread(name));
+  if (unexpected.length > 0) fail(`unexpected ${list(unexpected)}`);
+}
+
+/**
+ * Checks that a checkpoint holds exactly the parameters of these graphs; a text tower that none of them reads may be
+ * there.
+ * @throws CHECKPOINT_MISMATCH naming the first tensors that are mis-shaped, missing or unexpected.
+ */
+export function checkCheckpoint(checkpoint: Checkpoint, config: ToklipConfig, graphs: readonly GraphName[]): void {
   const withText = graphs.includes("text_encoder");
   const unread = (name: string) =>
     UNUSED.some((unused) => unused.test(name)) || (!withText && name.startsWith("text."));
-  const unexpected = [...tensors.keys()].filter((name) => !expected.has(name) && !unread(name));
-  if (unexpected.length > 0) fail(`unexpected ${list(unexpected)}`);
+  checkTensors(checkpoint, config.name, parameterShapes(config, graphs), unread);
 }

@@ -1,6 +1,9 @@
 /** `toklip/models`: the models as graphs, their configurations, their checkpoints. */
 export * from "./checkpoint-names.ts";
 export * from "./config.ts";
+export * from "./gpt.ts";
+export * from "./gpt-checkpoint.ts";
+export * from "./gpt-config.ts";
 export * from "./initialization.ts";
 export * from "./lpips.ts";
 export * from "./patch-discriminator.ts";
