@@ -11,7 +11,7 @@ import {
   type EvaluationFlags,
   runEvaluation,
 } from "./eval-run.ts";
-import { parseCount, preparationOf } from "./model-options.ts";
+import { parseCount } from "./model-options.ts";
 
 type Rgb = readonly [number, number, number];
 
@@ -55,15 +55,13 @@ export function define(command: Command, run: RunVerb): void {
     .action((data: string, flags: ReconstructionFlags) =>
       run(async (context) => {
         const network = await openNetwork(flags);
-        return runEvaluation(context, flags, async (session, progress) => {
-          const { config } = session.model;
-          return evaluateReconstruction(session, await session.openData(data, flags), {
+        return runEvaluation(context, flags, async (session, progress) =>
+          evaluateReconstruction(session, await session.openData(data, flags), {
             network,
-            settings: { ...preparationOf(flags, config), exif: flags.exif },
             signal: context.signal,
             onProgress: progress.report,
-          });
-        });
+          }),
+        );
       }),
     );
 }

@@ -7,7 +7,7 @@
  * are counted apart and are not in the mean.
  */
 import { type LongCallOptions, throwIfAborted } from "../core/index.ts";
-import type { Dataset, JsonValue } from "../data/index.ts";
+import type { Dataset } from "../data/index.ts";
 import { psnrOf, ssimScales } from "../image/index.ts";
 import { gridOf } from "../models/index.ts";
 import { requireVq } from "../pipelines/input-checks.ts";
@@ -26,8 +26,6 @@ import type { EvaluationSession, PassedRows } from "./session.ts";
 export interface ReconstructionOptions extends LongCallOptions {
   /** Makes the features that a Fréchet distance is taken of; none is given where it is absent. */
   readonly network?: FeatureNetworkOptions | undefined;
-  /** What the figures depend on besides, for the record. */
-  readonly settings?: Readonly<Record<string, JsonValue>>;
 }
 
 /**
@@ -38,7 +36,7 @@ export interface ReconstructionOptions extends LongCallOptions {
 export async function evaluateReconstruction(
   session: EvaluationSession,
   dataset: Dataset,
-  { network: wanted, settings = {}, signal, onProgress }: ReconstructionOptions = {},
+  { network: wanted, signal, onProgress }: ReconstructionOptions = {},
 ): Promise<Evaluation> {
   const started = Date.now();
   const { codebookSize } = requireVq(session.model.config, "eval reconstruction");
@@ -52,7 +50,7 @@ export async function evaluateReconstruction(
     task: "reconstruction",
     model: session.description,
     data: [pictures.data],
-    settings: { ...settings, ...settingsOf(session, network) },
+    settings: settingsOf(session, network),
     metrics: [...sums.metrics(), ...distance],
     tables: sums.tables(),
     galleries: await reconstructionGalleries(session, dataset, { pictures, measure, psnrs: sums.psnrs }),
@@ -81,7 +79,6 @@ async function eachPicture(
 function settingsOf({ model: { config } }: EvaluationSession, network: FeatureNetwork | undefined) {
   const { imageSize } = config.trunk;
   return {
-    image_size: imageSize,
     ids_per_picture: gridOf(config.trunk).tokens,
     codebook_size: config.vq!.codebookSize,
     ssim: "Gaussian window of 11 x 11, sigma 1.5, whole windows, each of R, G, B",
