@@ -7,7 +7,7 @@ const PART_PREFIXES = { vq: "visual.trunk.vq.", image: "visual.", text: "text." 
 /** Node's engine: ONNX Runtime, sharp, the hub's cache. */
 export const nodeEngine: Engine = {
   async loadModel(source, options) {
-    const { TokLIP } = await import("../node/index.ts");
+    const { TokLIP } = await import("../node/toklip.ts");
     return TokLIP.load(source, options);
   },
   async locate(source, options) {

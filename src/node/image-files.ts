@@ -10,7 +10,6 @@
 import type { Dirent, Stats } from "node:fs";
 import { opendir, realpath, stat } from "node:fs/promises";
 import path from "node:path";
-import glob from "fast-glob";
 import { messageOf, ToklipError, throwIfAborted } from "../core/index.ts";
 
 /** What a file in a folder must end in, in either case, to be taken for a picture. */
@@ -46,16 +45,17 @@ async function resolveArgument(argument: string): Promise<ImageInputs> {
   if (found?.isDirectory()) return { kind: "folder", argument, root: argument };
   if (found) return { kind: "file", argument, root: path.dirname(argument) };
   const pattern = process.platform === "win32" ? argument.replaceAll("\\", "/") : argument;
+  const glob = await globbing();
   if (pattern === "" || !glob.isDynamicPattern(pattern)) {
     throw new ToklipError("FILE_NOT_FOUND", `${argument}: there is no such file or folder`);
   }
-  return { kind: "glob", argument: pattern, root: globRoot(pattern) };
+  return { kind: "glob", argument: pattern, root: globRoot(pattern, glob.isDynamicPattern) };
 }
 
 /** The part of a pattern before its first special character, up to a folder. */
-function globRoot(pattern: string): string {
+function globRoot(pattern: string, isSpecial: (part: string) => boolean): string {
   const parts = pattern.split("/");
-  const special = parts.findIndex((part) => part !== "" && glob.isDynamicPattern(part));
+  const special = parts.findIndex((part) => part !== "" && isSpecial(part));
   const fixed = parts.slice(0, special < 0 ? -1 : special).join("/");
   return fixed === "" ? (pattern.startsWith("/") ? "/" : ".") : fixed;
 }
@@ -91,6 +91,16 @@ export async function countImages(inputs: readonly ImageInputs[], options: FindI
   return count;
 }
 
+async function picturesLike(pattern: string): Promise<string[]> {
+  const glob = await globbing();
+  return (await glob(pattern, { followSymbolicLinks: false })).filter(isPicture);
+}
+
+/** Loaded with the first pattern: most commands name files and folders, and should begin at once. */
+async function globbing() {
+  return (await import("fast-glob")).default;
+}
+
 /** What earlier arguments gave: folders walked, and files named one by one, as real absolute paths. */
 interface Seen {
   readonly folders: Set<string>;
@@ -100,7 +110,7 @@ interface Seen {
 /** The pictures of a file argument or a glob that no earlier argument gave. */
 async function* named({ kind, argument, root }: ImageInputs, seen: Seen, { exclude, signal }: FindImagesOptions) {
   throwIfAborted(signal, argument);
-  const names = kind === "file" ? [argument] : (await glob(argument, { followSymbolicLinks: false })).filter(isPicture);
+  const names = kind === "file" ? [argument] : await picturesLike(argument);
   const kept = exclude === undefined ? names : names.filter((name) => !isInside(name, exclude));
   for (const name of kept.sort()) {
     const folder = await realpath(path.dirname(name)).catch(() => path.resolve(root));

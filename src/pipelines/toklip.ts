@@ -13,6 +13,7 @@ import {
   ToklipError,
   throwIfAborted,
 } from "../core/index.ts";
+import type { Checkpoint } from "../files/checkpoint.ts";
 import type { Image } from "../image/image.ts";
 import { writePixels } from "../image/pixels.ts";
 import { preprocessImage } from "../image/preprocess.ts";
@@ -77,15 +78,18 @@ export class PlatformTokLIP implements TokLIPModel {
     throwIfAborted(signal, "load");
     checkPrecision(options.precision);
     const location = await platform.locate(source, { signal, onProgress, download });
-    const checkpoint = withModelNames(await platform.openCheckpoint(location));
+    // Its start-up runs beside the reading of headers.
+    const backend = platform.createBackend({ device, threads });
+    let checkpoint: Checkpoint | undefined;
     try {
+      checkpoint = withModelNames(await platform.openCheckpoint(location));
       const config = await findConfig(platform, location, checkpoint, options.config);
       const graphs = checkpointGraphs(checkpoint, config, options.textTower);
       checkCheckpoint(checkpoint, config, graphs);
-      const backend = platform.createBackend({ device, threads });
       return { platform, backend, checkpoint, config, graphs, location, options };
     } catch (thrown) {
-      await checkpoint.close();
+      await backend.dispose();
+      await checkpoint?.close();
       throw thrown;
     }
   }

@@ -1,7 +1,9 @@
 /** Program -> the bytes of an ONNX model, the same for every backend. */
 import { bytesOf, ToklipError } from "../core/index.ts";
 import { formatShape, type Graph, simplifyGraph, verifyGraph } from "../graph/index.ts";
-import { lowerGraph, type Placement, writeOnnx } from "../onnx/index.ts";
+import { lowerGraph } from "../onnx/lowering.ts";
+import type { Placement } from "../onnx/model.ts";
+import { writeOnnx } from "../onnx/writer.ts";
 import type { Program, Weight } from "./session.ts";
 
 /** What a platform does with weights that stay outside the model's bytes. */
