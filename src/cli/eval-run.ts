@@ -82,8 +82,9 @@ export async function runEvaluation(
     });
     try {
       const evaluation = await evaluate(session, progress);
+      const settings = { ...session.settings, ...evaluation.settings };
       progress.stop();
-      await writeEvaluation(evaluation, flags, context);
+      await writeEvaluation({ ...evaluation, settings }, flags, context);
     } finally {
       await session.close();
     }

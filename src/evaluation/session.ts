@@ -20,9 +20,9 @@ export interface SessionOptions extends LongCallOptions {
   readonly features?: string | undefined;
   /** Pictures a run of the model. Default as `defaultBatch`. */
   readonly batch?: number | undefined;
-  /** How a picture becomes a square. Default `shortest`: the shorter edge resized, then the centre. */
+  /** How a picture becomes a square: the shorter edge resized, then the centre; or both edges. Default as the model says. */
   readonly resize?: "shortest" | "squash" | undefined;
-  /** What shows through transparency. Default white. */
+  /** What shows through transparency. Default as the model says. */
   readonly background?: Background | undefined;
   /** Turns pictures by their EXIF orientation. Default true; the reference ignores it. */
   readonly exif?: boolean | undefined;
@@ -87,6 +87,8 @@ export interface EvaluationSession {
   /** Its name, and what it is. */
   readonly description: Evaluation["model"];
   readonly pictures: PictureWriter;
+  /** How pictures are prepared and the model is run: what every figure depends on. */
+  readonly settings: Evaluation["settings"];
   /**
    * Opens a data set by its path: a folder of folders (their names are the classes), .csv, .tsv, .jsonl, .parquet, or
    * WebDataset shards `{00..07}.tar`.

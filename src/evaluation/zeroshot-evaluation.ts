@@ -1,6 +1,6 @@
 /** A zero-shot evaluation from its data to its record: figures, the table of classes, confusions, examples. */
 import { concatRows, type LongCallOptions, type NDArray, rows, ToklipError } from "../core/index.ts";
-import type { Dataset, JsonValue } from "../data/index.ts";
+import type { Dataset } from "../data/index.ts";
 import { quoted } from "../files/quoted.ts";
 import { resizeImage } from "../image/index.ts";
 import { classTable, meanOfClasses, topMetric } from "./class-outcomes.ts";
@@ -22,8 +22,6 @@ export interface ZeroshotEvaluationOptions extends LongCallOptions {
   readonly templates: readonly string[];
   /** Passes over pictures of classes that are not among the labels. Default false: they are an error. */
   readonly ignoreUnknown?: boolean;
-  /** What the figures depend on besides, for the record. */
-  readonly settings?: Readonly<Record<string, JsonValue>>;
 }
 
 /** A label set as part of the whole: for each of its classes the number among all. */
@@ -60,7 +58,7 @@ export async function evaluateZeroshot(
     task: "zeroshot",
     model: session.description,
     data: [pictures.data],
-    settings: { ...settingsOf(options), ...options.settings },
+    settings: settingsOf(options),
     metrics,
     tables: tablesOf(whole),
     galleries: await galleriesOf(session, survey.dataset, pictures, whole),

@@ -15,7 +15,14 @@ import type {
   SessionOptions,
 } from "../evaluation/session.ts";
 import type { Augmentation } from "../image/index.ts";
-import { type GraphName, gridOf, type ToklipConfig, weightsPrint, withModelNames } from "../models/index.ts";
+import {
+  type GraphName,
+  gridOf,
+  type PreprocessConfig,
+  type ToklipConfig,
+  weightsPrint,
+  withModelNames,
+} from "../models/index.ts";
 import { defaultBatch } from "../pipelines/index.ts";
 import type { TokLIPModel } from "../pipelines/model.ts";
 import { findTokenizer } from "../pipelines/model-files.ts";
@@ -143,8 +150,26 @@ class NodeSession implements EvaluationSession {
     await rm(this.temporary, { recursive: true, force: true });
   }
 
+  get settings(): Readonly<Record<string, JsonValue>> {
+    const { config } = this.model;
+    const {
+      batch = defaultBatch(config),
+      exif = true,
+      load: { device = "cpu", precision = "fp32" } = {},
+    } = this.options;
+    const image_size = config.trunk.imageSize;
+    return { image_size, ...this.preparation, exif, batch, device, precision };
+  }
+
+  /** How pictures are prepared: as asked, else as the model wants them. */
+  private get preparation(): PreprocessConfig {
+    const { resize, background } = this.options;
+    const { preprocess } = this.model.config;
+    return { resize: resize ?? preprocess.resize, background: background ?? preprocess.background };
+  }
+
   private get augmentation(): Augmentation {
-    const { resize = "shortest", background = "white" } = this.options;
+    const { resize, background } = this.preparation;
     return { crop: { kind: resize }, background };
   }
 
@@ -157,7 +182,8 @@ class NodeSession implements EvaluationSession {
   /** The table of what is made of pictures: image features, or what an evaluation measures. */
   private pictureRows(measure: PictureMeasure | undefined): Promise<KeptRows> {
     const { config } = this.model;
-    const { batch = defaultBatch(config), resize = "shortest", background = "white", exif = true } = this.options;
+    const { batch = defaultBatch(config), exif = true } = this.options;
+    const { resize, background } = this.preparation;
     const {
       kind = "pictures",
       graphs = pictureGraphs(config),

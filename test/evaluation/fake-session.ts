@@ -23,6 +23,7 @@ export function fakeSession(table: FeatureTable, backend: Backend): EvaluationSe
     texts: { encodeText },
     backend,
     description: { name: "table", description: "features from a table" },
+    settings: {},
     pictures: { encodePng: async () => new TextEncoder().encode("png"), renderSvg: unused },
     openData: unused,
     features: (dataset, options) => featuresOf(dataset, table, options),
