@@ -9,6 +9,7 @@ import { addOverwriteOption, addReportOptions, collect, type ReportFlags } from 
 import { formatBytes, formatCount, formatDuration, formatTable } from "./output.ts";
 import { Progress } from "./progress.ts";
 import { TrainProgress } from "./train-progress.ts";
+import { defineTokenizer } from "./train-tokenizer.ts";
 
 interface TrainFlags extends ReportFlags {
   readonly config: string;
@@ -100,7 +101,7 @@ Example:
   $ toklip train export runs/first --checkpoint best --out best.safetensors`;
 
 const VERB_HELP = `
-Every training takes --config FILE, --out FOLDER, --set key=value, --resume, --smoke, --dry-run, --json and --quiet.
+Every training of a model takes --config FILE, --out FOLDER, --set key=value, --resume, --smoke, --dry-run, --json and --quiet.
 
 Examples:
   $ toklip train vq --config examples/vq.json --out runs/vq
@@ -125,6 +126,7 @@ export function define(command: Command, run: RunVerb): void {
       .addHelpText("after", `${COMMON_KEYS}\n${help}`)
       .action((flags: TrainFlags) => run((context) => (flags.dryRun ? estimate : train)(context, kind, flags)));
   }
+  defineTokenizer(command, run);
   const summary = "write a checkpoint of a run as one .safetensors file";
   const exporting = command
     .command("export <run>")

@@ -5,8 +5,11 @@ import { nearestName } from "./nearest-name.ts";
 
 /** Columns that the user names. Where one is not named, its usual names are tried. */
 export interface ColumnOptions {
-  /** Usual names: filepath, image, file, path, file_name, filename, image_path, jpg, url, image_url. */
-  readonly imageColumn?: string | undefined;
+  /**
+   * Usual names: filepath, image, file, path, file_name, filename, image_path, jpg, url, image_url. Null where the table is
+   * read for its captions alone.
+   */
+  readonly imageColumn?: string | null | undefined;
   /** Usual names: title, caption, captions, text, texts, label. */
   readonly captionColumn?: string | undefined;
   /** Usual name: concept; or the caption's column where that is `label`. */
@@ -15,7 +18,8 @@ export interface ColumnOptions {
 
 /** The columns that were found. */
 export interface ColumnChoice {
-  readonly image: string;
+  /** Undefined only where none is wanted. */
+  readonly image: string | undefined;
   readonly caption: string | undefined;
   readonly concept: string | undefined;
 }
@@ -35,17 +39,20 @@ const CLASS_COLUMN = "label";
  * @throws DATA_INVALID for a named column that is not there, or no column of pictures
  */
 export function chooseColumns(columns: readonly string[], options: ColumnOptions, where: string): ColumnChoice {
-  const image = choose(columns, "image", options.imageColumn, where);
-  if (image === undefined) {
-    const usual = USUAL.image.join(", ");
-    throw new ToklipError(
-      "DATA_INVALID",
-      `${where}: no column of pictures (${usual}): it has ${listed(columns)}; name one with imageColumn`,
-    );
-  }
+  const image = options.imageColumn === null ? undefined : chooseImage(columns, options.imageColumn, where);
   const caption = choose(columns, "caption", options.captionColumn, where);
   const concept = choose(columns, "concept", options.conceptColumn, where);
   return { image, caption, concept: concept ?? (caption === CLASS_COLUMN ? caption : undefined) };
+}
+
+function chooseImage(columns: readonly string[], named: string | undefined, where: string): string {
+  const image = choose(columns, "image", named, where);
+  if (image !== undefined) return image;
+  const usual = USUAL.image.join(", ");
+  throw new ToklipError(
+    "DATA_INVALID",
+    `${where}: no column of pictures (${usual}): it has ${listed(columns)}; name one with imageColumn`,
+  );
 }
 
 function choose(columns: readonly string[], kind: keyof typeof USUAL, named: string | undefined, where: string) {

@@ -44,9 +44,8 @@ function parseRow(bytes: Uint8Array, row: string, options: TableOptions): TableR
 
 /** A column that only other objects have is an empty one here. */
 function columnsOf(object: JsonObject, options: TableOptions, row: string): ColumnChoice {
-  const named = [options.imageColumn, options.captionColumn, options.conceptColumn].filter(
-    (name) => name !== undefined,
-  );
+  const { imageColumn, captionColumn, conceptColumn } = options;
+  const named = [imageColumn, captionColumn, conceptColumn].filter((name) => typeof name === "string");
   return chooseColumns([...object.keys(), ...named], options, row);
 }
 

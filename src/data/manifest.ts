@@ -7,7 +7,7 @@
 import { messageOf, ToklipError, throwIfAborted } from "../core/index.ts";
 import { openCsvTable } from "./csv-table.ts";
 import { type DataFiles, readPicture } from "./data-files.ts";
-import type { Dataset, Sample } from "./dataset.ts";
+import type { BadSample, Dataset, Sample } from "./dataset.ts";
 import { type IndexedEntry, indexedDataset, type SampleList } from "./indexed-dataset.ts";
 import { openJsonlTable } from "./jsonl-table.ts";
 import { openParquet } from "./parquet.ts";
@@ -28,20 +28,47 @@ const TABLES = new Map([
  * FILE_READ_FAILED, FILE_CORRUPT (Parquet), ABORTED
  */
 export async function openManifest(files: DataFiles, path: string, options: TableOptions = {}): Promise<Dataset> {
-  const extension = /\.[a-z]+$/.exec(path.toLowerCase())?.[0] ?? "";
-  if (extension === ".parquet") {
+  if (extensionOf(path) === ".parquet") {
     if (!options.groupByImage) return openParquet(files, [path], options);
     throw new ToklipError("DATA_INVALID", `${path}: rows of Parquet files cannot be grouped by picture`);
   }
-  const openTable = TABLES.get(extension);
-  if (openTable === undefined) {
+  return indexedDataset(await TableSamples.open(files, path, options));
+}
+
+/** Whether a path is that of a text table: .csv, .tsv, .jsonl, .ndjson. */
+export function isTextTable(path: string): boolean {
+  return TABLES.has(extensionOf(path));
+}
+
+/**
+ * The captions of a text table, row by row, whether or not it names pictures.
+ * @throws as `openManifest`
+ */
+export async function* tableCaptions(
+  files: DataFiles,
+  path: string,
+  options: Pick<TableOptions, "captionColumn" | "signal" | "onProgress"> = {},
+): AsyncGenerator<{ readonly captions: readonly string[] } | { readonly bad: BadSample }> {
+  const rows = await TableSamples.open(files, path, { ...options, imageColumn: null });
+  for (let index = 0; index < rows.size; index++) {
+    throwIfAborted(options.signal, path);
+    yield await rows.captions(index);
+  }
+}
+
+function extensionOf(path: string): string {
+  return /\.[a-z]+$/.exec(path.toLowerCase())?.[0] ?? "";
+}
+
+async function openTable(files: DataFiles, path: string, options: TableOptions): Promise<OpenTable> {
+  const open = TABLES.get(extensionOf(path));
+  if (open === undefined) {
     const known = [...TABLES.keys(), ".parquet"].join(", ");
     throw new ToklipError("FILE_UNSUPPORTED", `${path}: expected a table: ${known}`);
   }
   const source = await files.open(path);
   try {
-    const table = await openTable(source, options);
-    return indexedDataset(await TableSamples.of(files, path, table, options));
+    return await open(source, options);
   } finally {
     await source.close?.();
   }
@@ -57,8 +84,9 @@ class TableSamples implements SampleList {
   private readonly imageRoot: string;
   private readonly groups: readonly (readonly number[])[] | undefined;
 
-  /** Groups the rows where that is wanted, for which all are read. */
-  static async of(files: DataFiles, path: string, table: OpenTable, options: TableOptions): Promise<TableSamples> {
+  /** Finds the rows, and groups them where that is wanted, for which all are read. */
+  static async open(files: DataFiles, path: string, options: TableOptions): Promise<TableSamples> {
+    const table = await openTable(files, path, options);
     const rows = new TableSamples(files, path, table, options, undefined);
     if (!options.groupByImage) return rows;
     return new TableSamples(files, path, table, options, await rows.byImage(options));
@@ -90,6 +118,13 @@ class TableSamples implements SampleList {
       rows.push(row);
     }
     return this.sample(key, rows);
+  }
+
+  /** The captions of a row; an ungrouped table's rows are its entries. */
+  async captions(number: number): Promise<{ readonly captions: readonly string[] } | { readonly bad: BadSample }> {
+    const row = await this.row(number);
+    if (typeof row !== "string") return { captions: row.captions };
+    return { bad: { key: this.key(number), reason: "malformed row", message: row } };
   }
 
   private sample(key: string, rows: readonly TableRow[]): IndexedEntry {

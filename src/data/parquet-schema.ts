@@ -47,7 +47,7 @@ export function findColumns(footer: ParquetFooter, options: ColumnOptions, where
   const column = (name: string | undefined): LeafColumn | undefined =>
     name === undefined ? undefined : { ...only(leaves, name, where), classNames: classNames(footer, name) };
   const columns = {
-    ...pictureColumns(leaves, choice.image, where),
+    ...(choice.image !== undefined && pictureColumns(leaves, choice.image, where)),
     caption: column(choice.caption),
     concept: column(choice.concept),
   };
