@@ -10,6 +10,7 @@ import type { CaptionSet } from "./caption-set.ts";
 import type { EvaluatedData, Evaluation, EvaluationTable, Metric } from "./evaluation.ts";
 import type { FeatureRows } from "./feature-rows.ts";
 import { compileInnerProducts } from "./pair-products.ts";
+import { rateOf } from "./pass-rate.ts";
 import {
   type CaptionIndex,
   medianRank,
@@ -73,7 +74,7 @@ export async function evaluateRetrieval(session: EvaluationSession, options: Ret
     tables: groupTables(ranks, indexed),
     galleries,
     seconds: (Date.now() - started) / 1000,
-    picturesPerSecond: pictures.seconds > 0 ? pictures.encoded / pictures.seconds : 0,
+    picturesPerSecond: rateOf([pictures]),
   };
 }
 
