@@ -15,6 +15,11 @@ export const EVALUATIONS: Partial<Readonly<Record<EvaluationTask, EvaluationVerb
     summary: "find captions of pictures, and pictures of captions",
     load: () => import("./eval-retrieval.ts"),
   },
+  knn: { summary: "classify by the nearest pictures of known classes", load: () => import("./eval-knn.ts") },
+  "linear-probe": {
+    summary: "classify by logistic regression on the features",
+    load: () => import("./eval-linear-probe.ts"),
+  },
   reconstruction: {
     summary: "bring pictures back from their ids",
     load: () => import("./eval-reconstruction.ts"),

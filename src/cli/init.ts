@@ -1,8 +1,8 @@
 /** `toklip init`: a configuration and a seed -> a checkpoint of random weights. */
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import { ToklipError } from "../core/index.ts";
 import type { CliContext, InitRequest, RunVerb } from "./context.ts";
-import { addOverwriteOption, addReportOptions, type ReportFlags } from "./model-options.ts";
+import { addOverwriteOption, addReportOptions, parseSeed, type ReportFlags } from "./model-options.ts";
 import { formatBytes, formatCount } from "./output.ts";
 import { checkOutput } from "./output-path.ts";
 import { Progress } from "./progress.ts";
@@ -46,10 +46,4 @@ async function init(context: CliContext, { json, quiet, ...request }: InitFlags)
   } finally {
     progress.stop();
   }
-}
-
-function parseSeed(text: string): number {
-  const seed = Number(text);
-  if (/^\d+$/.test(text) && seed < 2 ** 32) return seed;
-  throw new InvalidArgumentError("Expected a whole number from 0 to 4294967295.");
 }

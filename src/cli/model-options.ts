@@ -156,6 +156,13 @@ export function parseShare(text: string): number {
   throw new InvalidArgumentError("Expected a share from 0 to 1, such as 0.1.");
 }
 
+/** A seed: a whole number of 32 bits. */
+export function parseSeed(text: string): number {
+  const seed = Number(text);
+  if (/^\d+$/.test(text) && seed < 2 ** 32) return seed;
+  throw new InvalidArgumentError("Expected a whole number from 0 to 4294967295.");
+}
+
 function parseThreads(text: string): number {
   if (/^\d+$/.test(text) && Number(text) >= 1 && Number(text) <= MAX_THREADS) return Number(text);
   throw new InvalidArgumentError(`Expected a whole number from 1 to ${MAX_THREADS}.`);

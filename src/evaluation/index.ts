@@ -1,11 +1,14 @@
 /** `toklip/evaluation`: how well a model labels, retrieves and reconstructs. */
 export * from "./caption-set.ts";
+export type { ClassOutcomes } from "./class-outcomes.ts";
 export { type ClassSurvey, checkClasses, sampleClass, surveyClasses } from "./class-survey.ts";
 export * from "./evaluation.ts";
 export type { FeatureNetworkOptions } from "./feature-network.ts";
 export * from "./feature-rows.ts";
 export { frechetDistance, type Gaussian, GaussianSums } from "./frechet.ts";
+export { evaluateKnn, type KnnOptions } from "./knn.ts";
 export * from "./label-set.ts";
+export { evaluateLinearProbe, type LinearProbeOptions } from "./linear-probe.ts";
 export type { InnerProducts } from "./pair-products.ts";
 export type { CaptionIndex, Ranks, RetrievalRanks, Share } from "./recall-ranks.ts";
 export { evaluateReconstruction, type ReconstructionOptions } from "./reconstruction.ts";
