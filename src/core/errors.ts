@@ -23,6 +23,7 @@ export const ERROR_CODES = {
   NO_IMAGES: "name files, folders or globs that contain pictures",
   IDS_OUT_OF_RANGE: "use ids made with the same codebook",
   IDS_GRID_MISMATCH: "use ids made at the model's image size",
+  LOGITS_INVALID: "get a fresh copy of the checkpoint: its weights, or what they are fed, give no numbers",
   TOKENIZER_INVALID: "give a Hugging Face tokenizer.json (--tokenizer)",
   TOKENIZER_MISMATCH: "use the tokenizer that belongs to this model (--tokenizer)",
   RESUME_MISMATCH: "use the model and options the run was begun with, or another output path",
