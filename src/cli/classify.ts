@@ -2,10 +2,12 @@
 import type { Command } from "commander";
 import { ToklipError } from "../core/index.ts";
 import { resolveImageInputs } from "../node/image-files.ts";
+import { DEFAULT_MODEL } from "../pipelines/bundled-files.ts";
 import { classifyImages, encodeLabels } from "../pipelines/classify.ts";
+import { LABEL_SETS } from "../pipelines/label-sets.ts";
 import type { LabelScore } from "../pipelines/model.ts";
 import type { CliContext, RunVerb } from "./context.ts";
-import { addLabelOptions, type LabelFlags, readLabels, readTemplates } from "./label-options.ts";
+import { addLabelOptions, LABEL_SETS_HELP, type LabelFlags, readLabels, readTemplates } from "./label-options.ts";
 import {
   addModelOptions,
   addPictureOptions,
@@ -23,10 +25,13 @@ import { Progress } from "./progress.ts";
 interface ClassifyFlags extends ModelFlags, PictureFlags, LabelFlags, ReportFlags {}
 
 const HELP = `
+Without labels, the default model chooses among the names of emoji (--labels @emoji). A label file has one label a line.
 Each label is put into prompt templates; scores are the softmax of 100 x cosine over all labels given. A template file has
 one template a line, with {} where the label goes.
 
 Examples:
+  $ toklip classify photo.jpg
+  $ toklip classify photo.jpg --labels @animals --top 3
   $ toklip classify photo.jpg --labels cat,dog,car --model TokLIP_S_256.pt
   $ toklip classify photos --labels-file labels.txt --templates imagenet-80 --top 3 --json --model TokLIP_S_256.pt`;
 
@@ -36,14 +41,13 @@ export function define(command: Command, run: RunVerb): void {
   addTokenizerOption(addModelOptions(command));
   addLabelOptions(addPictureOptions(command));
   addReportOptions(command)
-    .addHelpText("after", HELP)
+    .addHelpText("after", `${LABEL_SETS_HELP}\n${HELP}`)
     .action((images: string[], flags: ClassifyFlags) => run((context) => classify(context, images, flags)));
 }
 
 async function classify(context: CliContext, images: readonly string[], flags: ClassifyFlags): Promise<number> {
   const { signal, stdout } = context;
-  const names = await readLabels(flags);
-  if (names === undefined) throw new ToklipError("USAGE", "classify needs --labels or --labels-file");
+  const names = (await readLabels(flags)) ?? usualLabels(flags);
   const templatesOf = await readTemplates(flags);
   const inputs = await resolveImageInputs(images);
   await requirePictures(inputs, { signal });
@@ -64,6 +68,12 @@ async function classify(context: CliContext, images: readonly string[], flags: C
     progress.stop();
     await model.dispose();
   }
+}
+
+/** What the default model is asked for where nobody says. @throws USAGE for another model */
+function usualLabels({ model }: ClassifyFlags): readonly string[] {
+  if (model === DEFAULT_MODEL) return LABEL_SETS.emoji;
+  throw new ToklipError("USAGE", "classify needs --labels or --labels-file");
 }
 
 /** `cat.jpg`, and below it the labels: `   93.1 %  cat`. */

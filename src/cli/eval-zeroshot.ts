@@ -13,7 +13,7 @@ import {
   type EvaluationFlags,
   runEvaluation,
 } from "./eval-run.ts";
-import { readTemplates } from "./label-options.ts";
+import { readTemplates, splitLabels } from "./label-options.ts";
 import { collect } from "./model-options.ts";
 
 interface ZeroshotFlags extends EvaluationFlags, DataFlags {
@@ -43,7 +43,11 @@ Examples:
 export function define(command: Command, run: RunVerb): void {
   command
     .argument("<data>", "a folder of folders, a .csv .tsv .jsonl or .parquet file, or shards {00..07}.tar")
-    .addOption(new Option("--labels <a,b,c>", "the classes, separated by commas").conflicts("labelsFile"))
+    .addOption(
+      new Option("--labels <a,b,c>", "the classes, separated by commas; @name is a set, as for classify").conflicts(
+        "labelsFile",
+      ),
+    )
     .option("--labels-file <file>", "the classes and their names, see below")
     .option("--templates <set>", "prompt templates: simple, imagenet-80, none, or a file (default: as the model says)")
     .option("--subset <file>", "also score some of the classes apart; may be given several times", collect)
@@ -72,7 +76,7 @@ export function define(command: Command, run: RunVerb): void {
 
 async function labelsOf({ labels, labelsFile }: ZeroshotFlags): Promise<LabelSet> {
   if (labelsFile !== undefined) return parseLabels(await readTextFile(labelsFile), labelsFile);
-  if (labels !== undefined) return parseLabels(labels.split(",").join("\n"), "--labels");
+  if (labels !== undefined) return parseLabels(splitLabels(labels).join("\n"), "--labels");
   throw new ToklipError("USAGE", "eval zeroshot needs --labels or --labels-file");
 }
 

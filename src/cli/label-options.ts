@@ -2,10 +2,13 @@
 import { readFile } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import { ToklipError } from "../core/index.ts";
+import { quoted } from "../files/quoted.ts";
 import type { ToklipConfig } from "../models/config.ts";
 import { readError } from "../node/file-errors.ts";
+import { isLabelSet, LABEL_SETS } from "../pipelines/label-sets.ts";
 import { resolveTemplates, TEMPLATE_SETS } from "../text/templates.ts";
 import { parseCount } from "./model-options.ts";
+import { formatTable } from "./output.ts";
 
 /** What `addLabelOptions` reads. */
 export interface LabelFlags {
@@ -15,10 +18,24 @@ export interface LabelFlags {
   readonly top: number;
 }
 
+/** The sets of labels, for `--help`. */
+export const LABEL_SETS_HELP = `
+Sets of labels, which go with labels of your own (--labels @animals,toaster); names of emoji, without flags:
+${formatTable(Object.entries(LABEL_SETS).map(([name, labels]) => [`  @${name}`, `${labels.length}: ${examples(labels)}`]))}`;
+
+/** Three of them, from all over the set. */
+function examples(labels: readonly string[]): string {
+  return `${[0.2, 0.5, 0.8].map((place) => labels[Math.floor(place * labels.length)]).join(", ")}, ...`;
+}
+
 /** Adds `--labels` and what goes with it. */
 export function addLabelOptions(command: Command): Command {
   return command
-    .addOption(new Option("--labels <a,b,c>", "the labels, separated by commas").conflicts("labelsFile"))
+    .addOption(
+      new Option("--labels <a,b,c>", "the labels, separated by commas; @name is a set of them, see below").conflicts(
+        "labelsFile",
+      ),
+    )
     .option("--labels-file <file>", "a file of labels, one a line")
     .option("--templates <set>", "prompt templates: simple, imagenet-80, none, or a file (default: as the model says)")
     .option("--top <k>", "labels shown for each picture", parseCount, 5);
@@ -30,10 +47,25 @@ export function addLabelOptions(command: Command): Command {
  */
 export async function readLabels({ labels, labelsFile }: LabelFlags): Promise<string[] | undefined> {
   if (labels === undefined && labelsFile === undefined) return undefined;
-  const texts = labelsFile === undefined ? labels!.split(",") : await readTextLines(labelsFile);
+  const texts = labelsFile === undefined ? splitLabels(labels!) : await readTextLines(labelsFile);
   const names = [...new Set(texts.map((text) => text.trim()).filter((text) => text !== ""))];
   if (names.length > 0) return names;
   throw new ToklipError("USAGE", `${labelsFile ?? "--labels"}: holds no label`);
+}
+
+/**
+ * Labels separated by commas, the sets among them as their labels.
+ * @throws USAGE for a set that there is not
+ */
+export function splitLabels(labels: string): string[] {
+  return labels.split(",").flatMap((part) => {
+    const label = part.trim();
+    if (!label.startsWith("@")) return [label];
+    const name = label.slice(1);
+    if (isLabelSet(name)) return LABEL_SETS[name];
+    const sets = Object.keys(LABEL_SETS).map((set) => `@${set}`);
+    throw new ToklipError("USAGE", `--labels: no set ${quoted(label)}: there are ${sets.join(", ")}`);
+  });
 }
 
 /**

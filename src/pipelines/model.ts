@@ -7,6 +7,7 @@
 import type { LongCallOptions, NDArray, ProgressEvent } from "../core/index.ts";
 import type { Image } from "../image/image.ts";
 import type { ToklipConfig } from "../models/config.ts";
+import type { LabelSetName } from "./label-sets.ts";
 
 /** A picture as a user has it: a path (Node) or URL (web), encoded bytes, or decoded pixels. */
 export type ImageInput = string | Uint8Array | Image;
@@ -71,7 +72,8 @@ export interface LabelScore {
 
 /** The labels to choose among. */
 export interface ClassifyOptions extends PreprocessOptions {
-  readonly labels: readonly string[];
+  /** The labels, or the name of a set that comes with the package: see `LABEL_SETS`. */
+  readonly labels: LabelSetName | readonly string[];
   /** Prompt templates with `{}` for the label; a name of a built-in set, or the templates. Default as the configuration says. */
   readonly templates?: string | readonly string[];
 }

@@ -31,6 +31,7 @@ import { TextTokenizer } from "../text/text-tokenizer.ts";
 import { encodeLabels, type LabelFeatures, scoreLabels } from "./classify.ts";
 import { checkPrecision, GraphRunner, type RunnerParts } from "./graph-runner.ts";
 import { checkIds, checkPixels, checkRange, checkTextIds, requireCausal, requireVq } from "./input-checks.ts";
+import { resolveLabels } from "./label-sets.ts";
 import type {
   ClassifyOptions,
   EncodedFeatures,
@@ -189,10 +190,11 @@ export class PlatformTokLIP implements TokLIPModel {
 
   /** The text features of a label set: computed once, then kept. */
   private labelFeatures({
-    labels,
+    labels: asked,
     templates = this.config.templates,
     signal,
   }: ClassifyOptions): Promise<LabelFeatures> {
+    const labels = resolveLabels(asked);
     const prompts = resolveTemplates(templates);
     const key = JSON.stringify([labels, prompts]);
     const known = this.labelSets.get(key);

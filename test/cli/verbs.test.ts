@@ -7,6 +7,7 @@ import { readTensor } from "../../src/files/checkpoint.ts";
 import { readNpy } from "../../src/files/npy.ts";
 import { openSafetensors } from "../../src/files/safetensors.ts";
 import { parameterShapes } from "../../src/models/index.ts";
+import { LABEL_SETS } from "../../src/pipelines/label-sets.ts";
 import { FAKE_CONFIG, fakeModel, idsOf, markOf } from "../pipelines/fake-model.ts";
 import { enterFolder, make, toklip } from "./harness.ts";
 
@@ -183,6 +184,38 @@ describe("toklip classify", () => {
       { resize: "squash", background: "drop" },
       { resize: "squash", background: [1, 2, 3] },
     ]);
+  });
+
+  it("takes sets of labels among others", async () => {
+    await make("a.png");
+    const model = fakeModel();
+    const { status } = await toklip(["classify", "a.png", ...M, ...C, "--labels", "@food, fox,@animals"], { model });
+    expect(status).toBe(0);
+    expect(model.texts).toEqual([...new Set([...LABEL_SETS.food, "fox", ...LABEL_SETS.animals])]);
+    const wrong = await toklip(["classify", "a.png", ...M, "--labels", "cat,@pets"]);
+    expect(wrong.status).toBe(2);
+    expect(wrong.stderr).toMatchInlineSnapshot(`
+      "toklip: --labels: no set "@pets": there are @animals, @food, @objects, @emoji [USAGE]; see toklip classify --help
+      "
+    `);
+    await writeFile("labels.txt", "@food\n@home\n");
+    const listed = fakeModel();
+    await toklip(["classify", "a.png", ...M, ...C, "--labels-file", "labels.txt"], { model: listed });
+    expect(listed.texts).toEqual(["@food", "@home"]);
+  });
+
+  it("asks the default model for names of emoji where nobody gives labels", async () => {
+    await make("a.png");
+    const { stdout, model } = await toklip(["classify", "a.png", "--templates", "none"]);
+    expect(model.texts).toEqual(LABEL_SETS.emoji);
+    expect(stdout.trimEnd().split("\n")).toHaveLength(1 + 5);
+  });
+
+  it("lists the sets in its help", async () => {
+    const { stdout } = await toklip(["classify", "--help"]);
+    for (const [name, labels] of Object.entries(LABEL_SETS)) {
+      expect(stdout).toMatch(new RegExp(`@${name} +${labels.length}: .+`));
+    }
   });
 
   it("needs labels, from one place", async () => {
