@@ -52,6 +52,7 @@ export function flatSession(backend: Backend, config = FAKE_CONFIG): EvaluationS
     texts: { encodeText: () => Promise.reject(new Error("not in this test")) },
     backend,
     description: { name: "flat", description: "flat pictures" },
+    settings: {},
     pictures: {
       encodePng: async ({ data, width }) => Uint8Array.of(Number(data[0]), Number(data[3 * (width - 1)])),
       renderSvg: async (svg) => new TextEncoder().encode(svg),
