@@ -6,6 +6,7 @@ import ort from "onnxruntime-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { concatRows, type NDArray, ndarray, normalizeRows, type ProgressEvent, rows } from "../../src/core/index.ts";
 import { convertFile, exportOnnx, initCheckpoint, TokLIP } from "../../src/node/index.ts";
+import { LABEL_SETS } from "../../src/pipelines/label-sets.ts";
 import { goldenPath, goldenTensors, maxDifference } from "../goldens.ts";
 
 const tiny = goldenPath("tiny/tiny.pt");
@@ -108,6 +109,14 @@ describe("TokLIP", async () => {
       expect(row.reduce((sum, { score }) => sum + score, 0)).toBeCloseTo(1, 6);
       expect(row.map(({ score }) => score)).toEqual(row.map(({ score }) => score).toSorted((a, b) => b - a));
     }
+  });
+
+  test("classifies among the labels of a named set", async () => {
+    const [scores] = await model.classify(`${pictures}chelsea.jpg`, { labels: "animals" });
+    expect(scores!.map(({ label }) => label).toSorted()).toEqual(LABEL_SETS.animals.toSorted());
+    await expect(model.classify(`${pictures}chelsea.jpg`, { labels: "pets" as "animals" })).rejects.toMatchObject({
+      code: "ARGUMENT_INVALID",
+    });
   });
 
   test("encodes a label set once", async () => {
