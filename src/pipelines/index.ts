@@ -13,7 +13,6 @@ export * from "./graph-runner.ts";
 export * from "./ids-line.ts";
 export * from "./init.ts";
 export * from "./label-sets.ts";
-export * from "./label-sets.ts";
 export type * from "./model.ts";
 export * from "./model-files.ts";
 export * from "./pictures.ts";
