@@ -21,6 +21,7 @@ import {
 } from "./recall-ranks.ts";
 import { retrievalGalleries } from "./retrieval-galleries.ts";
 import type { EvaluationSession, PassedRows } from "./session.ts";
+import { wilsonInterval } from "./statistics.ts";
 import { textRows } from "./text-rows.ts";
 
 /** What is measured. */
@@ -140,9 +141,6 @@ function dataOf(
 const DIRECTIONS = { image_to_text: "pictures", text_to_image: "captions" } as const;
 type Direction = keyof typeof DIRECTIONS;
 
-/** Half the width of the 95 % interval of a share, were the queries independent. */
-const marginOf = (share: number, count: number) => 1.96 * Math.sqrt((share * (1 - share)) / count);
-
 /** The figures of one direction: of all captions, or of those of one group. */
 function directionOf(
   ranks: RetrievalRanks,
@@ -166,15 +164,9 @@ function metricsOf(ranks: RetrievalRanks, indexed: IndexedCaptions): Metric[] {
   return (Object.keys(DIRECTIONS) as Direction[]).flatMap((direction) => {
     const { recalls, median, candidates } = directionOf(ranks, indexed, direction);
     const shares = recalls.map(({ value, count }, i): Metric => {
-      const margin = value === null ? {} : { margin: marginOf(value, count) };
-      return {
-        name: `${direction}@${RECALLS[i]}`,
-        value,
-        unit: "share",
-        count,
-        ...margin,
-        meaning: meaningOf(direction, RECALLS[i]!),
-      };
+      const interval = value === null ? {} : { interval: wilsonInterval(value * count, count) };
+      const meaning = meaningOf(direction, RECALLS[i]!);
+      return { name: `${direction}@${RECALLS[i]}`, value, unit: "share", count, ...interval, meaning };
     });
     const meaning = `where the first right one stands among ${candidates}`;
     return [...shares, { name: `${direction}_median_rank`, ...median, unit: "plain", meaning }];
