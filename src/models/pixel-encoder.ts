@@ -1,12 +1,13 @@
 /**
  * The pixel SigLIP2 image tower (arXiv 2502.14786): patches -> full-attention ViT -> attention pooling. TokLIP's teacher.
- * Parameter names are timm's, below `visual.trunk`.
+ * Parameter names are timm's, below `visual.trunk`; `patch_embed.stem` is ours: a convolutional stem (arXiv 2106.14881),
+ * where the configuration has one.
  *
  * Dim letters: B batch, N patches, M patches that are left, D width, P patch side.
  */
 import { ndarray, ToklipError } from "../core/index.ts";
 import { add, gather, reshape, type Tensor, transpose } from "../graph/index.ts";
-import { conv2d, type Scope } from "../nn/index.ts";
+import { conv2d, groupNorm, type Scope, swish } from "../nn/index.ts";
 import type { TrunkConfig } from "./config.ts";
 import { addPositions, attentionPool, gridOf, transformer, wholeSequence } from "./vision-transformer.ts";
 
@@ -21,13 +22,21 @@ export function pixelEncoder(
   trunk: TrunkConfig,
   kept?: Tensor,
 ): { readonly tokenFeatures: Tensor; readonly imageFeatures: Tensor } {
-  const { width, patchSize } = trunk;
-  const patches = conv2d(scope.at("patch_embed.proj"), pixels, width, patchSize, { stride: [patchSize, patchSize] });
+  const { width, patchSize, convStem = [] } = trunk;
+  const maps = convStem.reduce((x, channels, i) => halve(scope.at(`patch_embed.stem.${i}`), x, channels), pixels);
+  const side = patchSize / 2 ** convStem.length;
+  const patches = conv2d(scope.at("patch_embed.proj"), maps, width, side, { stride: [side, side] });
   const rows = reshape(patches, [pixels.shape[0]!, width, gridOf(trunk).tokens]); // (B, D, h, w) -> (B, D, N)
   const embedded = addPositions(scope, transpose(rows, [0, 2, 1])); // (B, D, N) -> (B, N, D)
   const seen = kept === undefined ? embedded : keepPatches(embedded, kept);
   const tokenFeatures = transformer(scope, seen, trunk, wholeSequence());
   return { tokenFeatures, imageFeatures: attentionPool(scope.at("attn_pool"), tokenFeatures, trunk) };
+}
+
+/** A layer of the convolutional stem: (B, C, H, W) -> (B, O, H/2, W/2). */
+function halve(scope: Scope, x: Tensor, channels: number): Tensor {
+  const halved = conv2d(scope.at("conv"), x, channels, 3, { stride: [2, 2], pads: [1, 1, 1, 1] });
+  return swish(groupNorm(scope.at("norm"), halved, { groups: 1 }));
 }
 
 /** Embedded patches (B, N, D) at places (B, M) -> (B, M, D): one gather over the rows of all pictures. */
