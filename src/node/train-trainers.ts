@@ -164,6 +164,7 @@ const BUILDERS: { readonly [K in TrainingKind]: Builder<K> } = {
       config: vqOf(model),
       imageSize: model.trunk.imageSize,
       loss: vqLossOf(config, perceptual.distance),
+      ...(config.trained && { trained: config.trained }),
       checkpoints: init.map(bareVq),
       perceptualWeights: perceptual.weights,
       codebook: { patience: config.codebook.patience, reviveEvery: config.codebook.revive_every },

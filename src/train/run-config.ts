@@ -195,6 +195,8 @@ const teacher = z.strictObject({
 const vq = z.strictObject({
   kind: z.literal("vq").default("vq"),
   ...common,
+  /** What is trained: all of it, or the decoder alone, so that ids, and whatever reads them, stay what they were. */
+  trained: z.enum(["all", "decoder"]).optional(),
   loss: z
     .strictObject({
       reconstruction: z.enum(["l1", "l2"]).default("l2"),

@@ -6,7 +6,13 @@ import type { Weight } from "../runtime/index.ts";
 import { checkWeights, initialParameters, weightsOf } from "./initial-weights.ts";
 import { decayGroups } from "./parameter-groups.ts";
 import type { PerceptualNetwork } from "./perceptual-network.ts";
-import { VQ_TRAINING_PREFIXES, type VqLossOptions, vqTrainingGraph } from "./vq-objective.ts";
+import {
+  isTrainedVqParameter,
+  isVqParameter,
+  VQ_TRAINING_PREFIXES,
+  type VqLossOptions,
+  vqTrainingGraph,
+} from "./vq-objective.ts";
 import { VqTrainer, type VqTrainerOptions } from "./vq-trainer.ts";
 
 /** What the training of a VQ needs. */
@@ -50,9 +56,11 @@ export async function createVqTrainer(
   options: VqTrainingOptions,
 ): Promise<{ readonly trainer: VqTrainer; readonly fresh: readonly string[] }> {
   const { checkpoints, perceptualWeights, optimizer, ...rest } = options;
-  const { config, loss, imageSize, seed } = options;
+  const { config, loss, imageSize, seed, trained = "all" } = options;
   const shapes = vqShapes(config, loss, imageSize);
   const frozen = perceptualWeight(perceptualWeights, shapes.perceptual);
+  const kept = [...shapes.held].filter(([name]) => isVqParameter(name) && !isTrainedVqParameter(name, trained));
+  checkWeights("what makes the ids", new Map(kept), checkpoints);
   const { parameters, fresh } = await initialParameters(shapes.held, checkpoints, { seed });
   const trainer = new VqTrainer({
     ...rest,

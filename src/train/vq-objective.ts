@@ -65,6 +65,16 @@ export function isVqParameter(name: string): boolean {
   return !Object.values(VQ_TRAINING_PREFIXES).some((prefix) => name.startsWith(prefix));
 }
 
+/** What of a VQ is trained: with the decoder alone, ids and all that reads them stay what they were. */
+export type TrainedVqPart = "all" | "decoder";
+
+const DECODER = /^(?:decoder|post_quant_conv)\./;
+
+/** Whether a parameter is of the part of the VQ that is trained. */
+export function isTrainedVqParameter(name: string, part: TrainedVqPart): boolean {
+  return part === "all" ? isVqParameter(name) : DECODER.test(name);
+}
+
 /** Whether a parameter is one of the discriminator that its optimizer moves. */
 export function isDiscriminatorParameter(name: string): boolean {
   return name.startsWith(VQ_TRAINING_PREFIXES.discriminator) && !isRunningStatistic(name);
@@ -85,6 +95,8 @@ export interface VqGraphOptions {
   readonly adversarial: boolean;
   readonly recompute: boolean;
   readonly imageSize: number;
+  /** Default `"all"`. */
+  readonly trained?: TrainedVqPart | undefined;
 }
 
 /**
@@ -92,15 +104,14 @@ export interface VqGraphOptions {
  * `ids` i32 (M, h, w) and `vectors` f32 (M*h*w, embedDim), the encoder's vectors at unit length.
  */
 export function vqTrainingGraph(config: VqConfig, loss: VqLossOptions, options: VqGraphOptions): Graph {
-  const { partSize, imageSize, recompute } = options;
+  const { partSize, imageSize, recompute, trained = "all" } = options;
   const trace = (graph: Graph): TracedLoss => {
     const scope = new Scope(graph);
     const pixels = graph.input("pixels", "f32", [partSize, 3, imageSize, imageSize]);
     const quantized = vq.quantizeForTraining(scope, vq.encodeVectors(scope, pixels, config), config);
     const reconstruction = vq.decodeVectors(scope, quantized.quantized, config);
     const nll = pictureTerms(scope, pixels, reconstruction, loss);
-    const { beta, entropyRatio, entropyTemperature: temperature } = loss;
-    const { total: _, ...own } = quantizationLosses(quantized, { beta, entropyRatio, temperature });
+    const own = trained === "all" ? quantizerTerms(quantized, loss) : {};
     const judged = options.adversarial ? adversarialTerms(scope, pixels, reconstruction, nll, loss) : undefined;
     return {
       parts: shared({ ...nll, ...own, ...judged?.generator }, options.share),
@@ -108,7 +119,7 @@ export function vqTrainingGraph(config: VqConfig, loss: VqLossOptions, options: 
       outputs: { ...judged?.statistics, ids: quantized.ids, vectors: quantized.vectors },
     };
   };
-  return trainingGraph(trace, { trained: isVqParameter, recompute });
+  return trainingGraph(trace, { trained: (name) => isTrainedVqParameter(name, trained), recompute });
 }
 
 /** The VQ run over pictures, without losses: `pixels` (B, 3, H, W) -> `ids`, `reconstruction`. */
@@ -124,6 +135,12 @@ export function vqEvaluationGraph(config: VqConfig, imageSize: number): Graph {
 
 function shared(parts: Readonly<Record<string, Tensor>>, share: number): Record<string, Tensor> {
   return Object.fromEntries(Object.entries(parts).map(([name, tensor]) => [name, mul(tensor, share)]));
+}
+
+function quantizerTerms(quantized: vq.TrainingQuantization, loss: VqLossOptions): Record<string, Tensor> {
+  const { beta, entropyRatio, entropyTemperature: temperature } = loss;
+  const { total: _, ...terms } = quantizationLosses(quantized, { beta, entropyRatio, temperature });
+  return terms;
 }
 
 function pictureTerms(

@@ -18,7 +18,9 @@ import type { SamplePicture, StepReport, TensorMap, Trainer, TrainerState } from
 import { accumulateGradients, FedSession, outputsNamed, type Parameters, partsOf } from "./training-graph.ts";
 import {
   isDiscriminatorParameter,
+  isTrainedVqParameter,
   isVqParameter,
+  type TrainedVqPart,
   type VqLossOptions,
   vqEvaluationGraph,
   vqTrainingGraph,
@@ -39,6 +41,8 @@ export interface VqTrainerOptions {
   readonly config: VqConfig;
   readonly imageSize: number;
   readonly loss: VqLossOptions;
+  /** Default `"all"`. With `"decoder"` the codebook is left alone too. */
+  readonly trained?: TrainedVqPart;
   /** The VQ's and the discriminator's parameters at their start; the trainer takes them over. */
   readonly parameters: Parameters;
   /** The weights of the perceptual network. */
@@ -90,7 +94,7 @@ export class VqTrainer implements Trainer<PixelBatch> {
     }
     this.options = options;
     this.parameters = parameters;
-    const own = selected(parameters, isVqParameter);
+    const own = selected(parameters, (name) => this.isTrained(name));
     this.generator = new ParameterUpdate(own, { ...update, groups: weightDecay(own), ema });
     if (loss.discriminator) {
       const judge = selected(parameters, isDiscriminatorParameter);
@@ -110,7 +114,11 @@ export class VqTrainer implements Trainer<PixelBatch> {
     if (!Number.isFinite(loss + (discriminator ?? 0))) {
       return { loss, parts, learningRate, gradientNorm: Number.NaN };
     }
-    const gradientNorm = this.generator.step(this.parameters, only(gradients, isVqParameter), learningRate);
+    const gradientNorm = this.generator.step(
+      this.parameters,
+      only(gradients, (name) => this.isTrained(name)),
+      learningRate,
+    );
     const judged = only(gradients, isDiscriminatorParameter);
     const judgeNorm = judged.size > 0 ? this.discriminator!.step(this.parameters, judged, learningRate) : undefined;
     const norms = judgeNorm === undefined ? {} : { discriminator_gradient_norm: judgeNorm };
@@ -198,11 +206,16 @@ export class VqTrainer implements Trainer<PixelBatch> {
 
   /** The VQ's parameters as they are, or averaged where an average is kept. */
   trained(weights: "last" | "ema" = "last"): TensorMap {
-    return (weights === "ema" ? this.generator.averages() : undefined) ?? selected(this.parameters, isVqParameter);
+    const averages = weights === "ema" ? this.generator.averages() : undefined;
+    return evaluatedParameters(selected(this.parameters, isVqParameter), averages);
   }
 
   async dispose(): Promise<void> {
     for (const session of this.sessions.values()) await (await session).dispose();
+  }
+
+  private isTrained(name: string): boolean {
+    return isTrainedVqParameter(name, this.options.trained ?? "all");
   }
 
   private evaluated(): Parameters {
@@ -224,11 +237,11 @@ export class VqTrainer implements Trainer<PixelBatch> {
   }
 
   private trainingSession(step: number): Promise<FedSession> {
-    const { config, loss, batchSize, partSize = batchSize, imageSize, recompute = false } = this.options;
+    const { config, loss, batchSize, partSize = batchSize, imageSize, recompute = false, trained } = this.options;
     const { communicator = singleProcess } = this.options;
     const adversarial = loss.discriminator !== undefined && step + 1 >= loss.discriminator.start;
     const share = partSize / (batchSize * communicator.size);
-    const sizes = { partSize, share, adversarial, recompute, imageSize };
+    const sizes = { partSize, share, adversarial, recompute, imageSize, trained };
     return this.session(adversarial ? "with discriminator" : "alone", () => vqTrainingGraph(config, loss, sizes));
   }
 
@@ -258,7 +271,7 @@ export class VqTrainer implements Trainer<PixelBatch> {
   private async tendCodebook(ids: Int32Array, vectors: NDArray<"f32">, step: number) {
     const { communicator = singleProcess } = this.options;
     const use = this.watch.note(await communicator.allGather(ids), step);
-    const dead = this.watch.toRevive(step);
+    const dead = this.isTrained(CODEBOOK) ? this.watch.toRevive(step) : [];
     if (dead.length > 0) {
       const all = await communicator.allGather(vectors.data);
       const codebook = this.parameters.get(CODEBOOK)!;

@@ -1,7 +1,9 @@
 // Each trainer learns eight pictures by heart, through the whole command; each begins with what those before it made.
 import { readdirSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readTensor } from "../../src/files/index.ts";
 import { fromPixels, psnr } from "../../src/image/index.ts";
+import { openCheckpointFile } from "../../src/node/checkpoint.ts";
 import { TokLIP } from "../../src/node/index.ts";
 import { enterWorkspace, metricsOf, RUNS, train } from "./workspace.ts";
 
@@ -60,6 +62,32 @@ describe("eight pictures are learnt by heart", () => {
     expect(last.parts!.discriminator).toBeLessThan(0.49); // of two equal judgements it is 0.5
     expect(evaluation.loss).toBeLessThan(before.loss!);
     expect(evaluation.psnr).toBeGreaterThan(19.5);
+  });
+
+  test("by that VQ's decoder alone, while the ids stay", async () => {
+    const given = { trained: "decoder", init: ["vq/model.safetensors"], ema: { decay: 0.5 } };
+    const config = { ...RUNS.vq, ...given, steps: 20, optimizer: { learning_rate: 1e-3 } };
+    const { first, evaluation } = await learn("vq", "decoder", config);
+    const before = (await metricsOf("vq")).at(-1)!.evaluation!;
+    expect(first.parts).not.toHaveProperty("commitment");
+    expect(evaluation.loss).toBeLessThan(before.loss! * 0.9);
+    expect(evaluation.codebook_usage).toBe(before.codebook_usage);
+    const [old, made] = await Promise.all(
+      ["vq", "decoder"].map((run) => openCheckpointFile(`${run}/model.safetensors`)),
+    );
+    const kept = [...old!.tensors.keys()].filter((name) => !/\.(decoder|post_quant_conv)\./.test(name));
+    expect(kept.length).toBeGreaterThan(20);
+    for (const name of kept) {
+      const [a, b] = await Promise.all([old!, made!].map(({ tensors }) => readTensor(tensors.get(name)!)));
+      expect(b, name).toEqual(a);
+    }
+    await Promise.all([old!.close(), made!.close()]);
+  });
+
+  test("but by no decoder whose encoder nobody gave", async () => {
+    const { status, stderr } = await train("vq", "no-encoder", { ...RUNS.vq, steps: 1, trained: "decoder" });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/what makes the ids is not trained, so its weights must be given.*\[CHECKPOINT_MISMATCH\]/);
   });
 
   test("by a TokLIP with that VQ and that teacher", async () => {
