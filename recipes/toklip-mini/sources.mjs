@@ -51,7 +51,6 @@ function emojiWords({ label, tags, keywords, group, subgroup }) {
       name: label.replace(/^flag: /, "flag of "),
       tags: [...tags, ...more],
       categories: [group, subgroup],
-      kind: "emoji",
     }),
   };
 }
@@ -135,7 +134,7 @@ const iconSet = (prefix, { drop, only, own = false } = {}) =>
         name: words,
         concept: conceptKey(words),
         categories: list,
-        captions: captionsOf({ name: words, tags: [], categories: list, kind: "icon" }),
+        captions: captionsOf({ name: words, tags: [], categories: list }),
         bytes: () => iconSvg(set, name),
       };
     }
@@ -172,7 +171,6 @@ const flagSet = (prefix, code) =>
           name: `flag of ${words}`,
           tags: [words.toLowerCase(), "country"],
           categories: ["flags"],
-          kind: "picture",
         }),
         bytes: () => iconSvg(set, name),
       };
@@ -235,7 +233,6 @@ function* openclipart({ debian }) {
         name,
         tags: tags.filter((tag) => tag !== "unsorted"),
         categories,
-        kind: "clip art picture",
         description,
       }),
       bytes: () => readFileSync(file),
@@ -272,7 +269,7 @@ const furniture = (catalogues) =>
           name: words,
           concept: conceptKey(words),
           categories,
-          captions: captionsOf({ name: words, tags, categories, kind: "3D picture" }),
+          captions: captionsOf({ name: words, tags, categories }),
           bytes: () => readFileSync(join(root, icon)),
         };
       }
