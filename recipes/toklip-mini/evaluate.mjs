@@ -23,6 +23,9 @@ const { values, positionals } = parseArgs({
 const { benchmarks, out, only } = values;
 const templates = join(out, "templates");
 
+/** Longer tables, such as of classes, are in the reports. */
+const LONGEST_TABLE = 20;
+
 /** Runs the command; gives what it printed. @param {readonly string[]} own @returns {Promise<string>} */
 function toklip(own) {
   const [command = "", ...first] = values.toklip.split(" ");
@@ -54,10 +57,13 @@ async function evaluate(run, name, model) {
   const where = { model, benchmarks, out: join(out, name, run.name), features: join(out, name, "features"), templates };
   const threads = values.threads === undefined ? [] : ["--threads", values.threads];
   try {
-    const { metrics, data, settings, seconds } = JSON.parse(
+    const { metrics, tables, data, settings, seconds } = JSON.parse(
       await toklip([...argumentsOf(run, where), ...threads, "--quiet"]),
     );
-    return /** @type {Result} */ ({ run: run.name, model: name, metrics, data, settings, seconds });
+    const short = tables.filter(
+      (/** @type {import("./evaluations.mjs").Table} */ { rows }) => rows.length <= LONGEST_TABLE,
+    );
+    return /** @type {Result} */ ({ run: run.name, model: name, metrics, tables: short, data, settings, seconds });
   } catch (thrown) {
     return { run: run.name, model: name, error: /** @type {Error} */ (thrown).message };
   }

@@ -3,8 +3,8 @@ import { join } from "node:path";
 
 /** What pictures are called in sentences that the captions of training had too. */
 export const TEMPLATES = {
-  naming: ["{}", "an emoji of {}", "a drawing of {}"],
-  category: ["{}", "an emoji, {}"],
+  naming: ["{}", "a picture of {}", "a drawing of {}"],
+  category: ["{}"],
 };
 
 /**
@@ -14,7 +14,7 @@ export const TEMPLATES = {
  * @property {string} data Below the benchmarks' folder.
  * @property {keyof typeof TEMPLATES} [templates]
  * @property {readonly string[]} [parts] Classes that are also scored apart.
- * @property {string} [train] What a probe learns from.
+ * @property {string} [train] What neighbours or a probe learn from.
  */
 
 const zeroshot = (
@@ -53,21 +53,22 @@ export const EVALUATIONS = [
 export function argumentsOf(run, { model, benchmarks, out, features, templates }) {
   const labels = (/** @type {string} */ name) => join(benchmarks, "labels", `${name}.json`);
   return [
-    ...["eval", run.task, join(benchmarks, run.data), "--model", model],
+    ...["eval", run.task, ...[run.train, run.data].flatMap((path) => (path ? join(benchmarks, path) : []))],
+    ...["--model", model],
     ...(run.task === "zeroshot" ? ["--labels-file", labels(run.name)] : []),
     ...(run.templates ? ["--templates", join(templates, `${run.templates}.txt`)] : []),
     ...(run.parts ?? []).flatMap((part) => ["--subset", labels(part)]),
-    ...(run.train ? ["--train", join(benchmarks, run.train)] : []),
     ...["--out", out, "--features", features, "--resume", "--json"],
   ];
 }
 
 /** @typedef {{ name: string, value: number | null, unit: string, count: number, margin?: number, interval?: [number, number] }} Metric */
-/** @typedef {{ run: string, model: string, metrics?: Metric[], error?: string }} Result What an evaluation of a model gave, or why nothing. */
+/** @typedef {{ title: string, columns: string[], rows: (string | number | null)[][] }} Table */
+/** @typedef {{ run: string, model: string, metrics?: Metric[], tables?: Table[], error?: string }} Result What an evaluation of a model gave, or why nothing. */
 
-/** The figures that a model card shows. */
+/** The figures that a model card shows; those of a part have its name before them. */
 const SHOWN =
-  /(?:^|[._ ])(?:top[15]|[a-z]+_to_[a-z]+@(?:1|5|10)|accuracy|psnr|ssim|ms_ssim|code_usage|codebook_usage|used_codes|entropy)$/;
+  /^(?:[\w-]+\/)?(?:top[15](?:_k\d+)?|\w+_to_\w+@\d+|psnr|ssim|ms_ssim|codes_used|code_entropy|frechet_distance)$/;
 
 /** @param {Metric} metric */
 function shown({ value, unit }) {

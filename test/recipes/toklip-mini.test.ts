@@ -250,6 +250,13 @@ describe("evaluations", () => {
     expect(new Set(names).size).toBe(names.length);
   });
 
+  it("give a probe what it learns from first", () => {
+    const probe = EVALUATIONS.find(({ task }) => task === "linear-probe")!;
+    const where = { model: "m", benchmarks: "b", out: "o", features: "f", templates: "t" };
+    const words = ["eval", "linear-probe", "b/probe-train.csv", "b/probe-test.csv"];
+    expect(argumentsOf(probe, where).slice(0, 4)).toEqual(words);
+  });
+
   it("score the parts of a benchmark from its own pictures", () => {
     const where = { model: "m", benchmarks: "b", out: "o", features: "f", templates: "t" };
     expect(argumentsOf(EVALUATIONS[0]!, where)).toEqual([
