@@ -130,9 +130,9 @@ describe("the file", () => {
       fc.property(fc.string({ unit: "binary", maxLength: 60 }), (text) => {
         const clean = canonicalize(text);
         const ids = client.encode(clean, { add_special_tokens: false }).ids;
-        expect(ids.every((id) => Number.isInteger(id) && id > 1 && id < 400)).toBe(true);
+        expect(ids.every((id: number) => Number.isInteger(id) && id > 1 && id < 400)).toBe(true);
         const decoded = ids.length === 0 ? "" : client.decode(ids, { clean_up_tokenization_spaces: false });
-        expect(decoded).toBe(clean.toWellFormed());
+        expect(decoded).toBe(clean);
       }),
       { numRuns: 500 },
     );
