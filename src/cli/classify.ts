@@ -2,12 +2,17 @@
 import type { Command } from "commander";
 import { ToklipError } from "../core/index.ts";
 import { resolveImageInputs } from "../node/image-files.ts";
-import { DEFAULT_MODEL } from "../pipelines/bundled-files.ts";
 import { classifyImages, encodeLabels } from "../pipelines/classify.ts";
-import { LABEL_SETS } from "../pipelines/label-sets.ts";
 import type { LabelScore } from "../pipelines/model.ts";
 import type { CliContext, RunVerb } from "./context.ts";
-import { addLabelOptions, LABEL_SETS_HELP, type LabelFlags, readLabels, readTemplates } from "./label-options.ts";
+import {
+  addLabelOptions,
+  LABEL_SETS_HELP,
+  type LabelFlags,
+  readLabels,
+  readTemplates,
+  usualLabels,
+} from "./label-options.ts";
 import {
   addModelOptions,
   addPictureOptions,
@@ -48,6 +53,7 @@ export function define(command: Command, run: RunVerb): void {
 async function classify(context: CliContext, images: readonly string[], flags: ClassifyFlags): Promise<number> {
   const { signal, stdout } = context;
   const names = (await readLabels(flags)) ?? usualLabels(flags);
+  if (names === undefined) throw new ToklipError("USAGE", "classify needs --labels or --labels-file");
   const templatesOf = await readTemplates(flags);
   const inputs = await resolveImageInputs(images);
   await requirePictures(inputs, { signal });
@@ -68,12 +74,6 @@ async function classify(context: CliContext, images: readonly string[], flags: C
     progress.stop();
     await model.dispose();
   }
-}
-
-/** What the default model is asked for where nobody says. @throws USAGE for another model */
-function usualLabels({ model }: ClassifyFlags): readonly string[] {
-  if (model === DEFAULT_MODEL) return LABEL_SETS.emoji;
-  throw new ToklipError("USAGE", "classify needs --labels or --labels-file");
 }
 
 /** `cat.jpg`, and below it the labels: `   93.1 %  cat`. */

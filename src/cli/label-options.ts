@@ -5,9 +5,10 @@ import { ToklipError } from "../core/index.ts";
 import { quoted } from "../files/quoted.ts";
 import type { ToklipConfig } from "../models/config.ts";
 import { readError } from "../node/file-errors.ts";
+import { DEFAULT_MODEL } from "../pipelines/bundled-files.ts";
 import { isLabelSet, LABEL_SETS } from "../pipelines/label-sets.ts";
 import { resolveTemplates, TEMPLATE_SETS } from "../text/templates.ts";
-import { parseCount } from "./model-options.ts";
+import { type ModelFlags, parseCount } from "./model-options.ts";
 import { formatTable } from "./output.ts";
 
 /** What `addLabelOptions` reads. */
@@ -46,6 +47,11 @@ export async function readLabels({ labels, labelsFile }: LabelFlags): Promise<st
   const names = [...new Set(texts.map((text) => text.trim()).filter((text) => text !== ""))];
   if (names.length > 0) return names;
   throw new ToklipError("USAGE", `${labelsFile ?? "--labels"}: holds no label`);
+}
+
+/** What a model chooses among where nobody says: the default model among the names of emoji; others have no labels. */
+export function usualLabels({ model }: Pick<ModelFlags, "model">): readonly string[] | undefined {
+  return model === DEFAULT_MODEL ? LABEL_SETS.emoji : undefined;
 }
 
 /**

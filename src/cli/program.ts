@@ -26,6 +26,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
     summary: "turn ids, or pictures by way of their ids, back into pictures",
     load: () => import("./reconstruct.ts"),
   },
+  show: { summary: "make a page of pictures, their ids, labels and reconstructions", load: () => import("./show.ts") },
   embed: { summary: "turn pictures or texts into feature vectors", load: () => import("./embed.ts") },
   classify: { summary: "choose among labels, zero-shot", load: () => import("./classify.ts") },
   info: { summary: "show what a checkpoint holds", load: () => import("./info.ts") },

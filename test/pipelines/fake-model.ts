@@ -84,6 +84,10 @@ export class FakeModel implements Partial<TokLIPModel> {
 
   async encodeImage(pixels: NDArray<"f32">) {
     const ids = await this.encodeIds(pixels);
+    return { ids, ...(await this.encodeFeatures(ids)) };
+  }
+
+  async encodeFeatures(ids: NDArray<"i32">) {
     const batch = ids.shape[0]!;
     const tokenFeatures = ndarray("f32", [batch, SIDE * SIDE, D]);
     const imageFeatures = ndarray("f32", [batch, D]);
@@ -91,7 +95,7 @@ export class FakeModel implements Partial<TokLIPModel> {
     for (let i = 0; i < imageFeatures.data.length; i++) {
       imageFeatures.data[i] = Math.cos(ids.data[Math.floor(i / D) * SIDE ** 2]! * ((i % D) + 1));
     }
-    return { ids, tokenFeatures, imageFeatures };
+    return { tokenFeatures, imageFeatures };
   }
 
   async encodeText(texts: string | readonly string[]): Promise<NDArray<"f32">> {
