@@ -218,8 +218,9 @@ export function retrievalCaptions({ label, tags, keywords, subgroup }) {
       (word) => word.length > 2 && !word.includes(name) && word !== name,
     );
   const own = telling(tags);
-  const more = telling(keywords).filter((word) => !own.includes(word));
-  if (own.length < 3 || more.length < 2) return undefined;
+  const others = telling(keywords).filter((word) => !own.includes(word));
+  const more = [...others, ...own.slice(2).reverse()];
+  if (own.length < 3) return undefined;
   return [
     name,
     `a drawing of ${name}`,

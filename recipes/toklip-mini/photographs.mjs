@@ -45,6 +45,7 @@ const NAMES = /** @type {Record<string, string>} */ ({
   "food/fruit/grapes": "grapes",
   "food/fruit/lemon": "lemon",
   "food/fruit/mandarine": "tangerine",
+  "food/spices/ginger": "ginger root",
   "food/vegetables/broccoli": "broccoli",
   "food/vegetables/chilepepper": "hot pepper",
   "food/vegetables/garlic": "garlic",

@@ -193,7 +193,7 @@ describe("captions for retrieval", () => {
 
   it("withholds the name from the last two", () => {
     expect(retrievalCaptions(fox)).toEqual([
-      ...["fox", "a drawing of fox", "fox, animal, sly", "animal, sly, tail", "animal mammal: wildlife, canine"],
+      ...["fox", "a drawing of fox", "fox, animal, sly", "animal, sly, tail", "animal mammal: wildlife, canine, tail"],
     ]);
   });
 
