@@ -151,7 +151,8 @@ function definedSizes({ dim, n_layer, n_head }: Args) {
 /**
  * The configuration of a checkpoint, from its shapes: width, blocks, vocabulary, condition; the number of heads from the
  * size that they are, or from `known`. The side of the grid is in no shape: the training arguments in the file say it,
- * else `known`, else it is 16 (256 pixels). A table of classes is taken to end in its row for "no class".
+ * else `known`, else it is 16 (256 pixels). A table of classes is taken to end in its row for "no class", unless
+ * `known.class_dropout_prob` is 0.
  * @param known fields of `parseGptConfig` that the shapes do not say, or that are to be held against them
  * @throws CHECKPOINT_MISMATCH for no GPT; CONFIG_INVALID where the heads are not known
  */
@@ -177,17 +178,18 @@ export function inferGptConfig(checkpoint: Checkpoint, known: Readonly<Record<st
     // Rows of queries, keys, values: (H + 2 Hk) times dim/H.
     ...(typeof n_head === "number" && { n_kv_head: ((rows / dim - 1) * n_head) / 2 }),
     ...blockSizeOf(checkpoint),
-    ...inferCondition(tensors, shapeOf),
+    ...inferCondition(tensors, shapeOf, known.class_dropout_prob !== 0),
   };
   return parseGptConfig({ ...inferred, ...known }, name);
 }
 
-function inferCondition(tensors: Checkpoint["tensors"], shapeOf: (key: string) => readonly number[]) {
+function inferCondition(tensors: Checkpoint["tensors"], shapeOf: (key: string) => readonly number[], hasNull: boolean) {
   if (tensors.has("cls_embedding.uncond_embedding")) {
     const [cls_token_num, caption_dim] = shapeOf("cls_embedding.uncond_embedding");
     return { model_type: "t2i", cls_token_num, caption_dim };
   }
-  return { model_type: "c2i", num_classes: shapeOf("cls_embedding.embedding_table.weight")[0]! - 1 };
+  const rows = shapeOf("cls_embedding.embedding_table.weight")[0]!;
+  return { model_type: "c2i", num_classes: hasNull ? rows - 1 : rows };
 }
 
 /** What LlamaGen's training arguments, where the file has them, say of the grid. */

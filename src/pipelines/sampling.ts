@@ -100,13 +100,12 @@ function removeBelow(logits: Float32Array, threshold: number): void {
 
 /** The smallest logit among the likeliest whose probability together is more than p. */
 function nucleusThreshold(logits: Float32Array, largest: number, p: number, values: Float32Array): number {
-  let count = 0;
   let total = 0;
-  for (const logit of logits) {
-    if (logit === Number.NEGATIVE_INFINITY) continue;
-    values[count++] = logit;
-    total += Math.exp(logit - largest);
-  }
+  for (const logit of logits) total += Math.exp(logit - largest);
+  // All that are less likely than this have less than 1 - p together: they need not be sorted.
+  const least = largest + Math.log(((1 - p) * total) / logits.length);
+  let count = 0;
+  for (const logit of logits) if (logit >= least) values[count++] = logit;
   const sorted = values.subarray(0, count).sort();
   let cumulative = 0;
   let at = count - 1;

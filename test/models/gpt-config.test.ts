@@ -132,6 +132,18 @@ describe("a checkpoint", async () => {
     expect(inferGptConfig(checkpoint, { n_head: 4, block_size: 256 }).side).toBe(16);
   });
 
+  test("has one class more where none stands for no class", async () => {
+    const checkpoint = await written((tensors) => tensors);
+    const known = { n_head: 4, block_size: 16, class_dropout_prob: 0 };
+    expect(inferGptConfig(checkpoint, known).condition).toEqual({
+      kind: "class",
+      classes: 11,
+      tokens: 1,
+      hasNull: false,
+    });
+    checkGptCheckpoint(checkpoint, inferGptConfig(checkpoint, known));
+  });
+
   test("that is no GPT has no configuration", async () => {
     const checkpoint = await written((tensors) => new Map([...tensors].filter(([name]) => !name.startsWith("tok"))));
     expect(() => inferGptConfig(checkpoint)).toThrow(

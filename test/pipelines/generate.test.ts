@@ -1,6 +1,7 @@
 // Generation by LlamaGen's GPT against the reference: guided and plain logits of each step, greedy ids; and the loop.
 import { afterAll, describe, expect, test } from "vitest";
 import { type NDArray, ndarray, ToklipError } from "../../src/core/index.ts";
+import { inferGptConfig } from "../../src/models/index.ts";
 import { createOrtBackend } from "../../src/node/ort-backend.ts";
 import {
   alignCaptions,
@@ -12,6 +13,7 @@ import {
 } from "../../src/pipelines/index.ts";
 import { maxDifference } from "../goldens.ts";
 import { asF32, GPT_NAMES, type GptGolden, readGptGolden } from "../gpt-goldens.ts";
+import { relativeDistance } from "../gradient-summaries.ts";
 
 const SETS = {
   cfg3: { guidance: { scale: 3 } },
@@ -92,6 +94,43 @@ describe.each(GPT_NAMES)("%s", async (name) => {
     }
     await stream.dispose();
   });
+});
+
+describe("a GPT of 8-bit weights", async () => {
+  const { checkpoint, config, golden } = await readGptGolden("gpt_c2i");
+  afterAll(() => checkpoint.close());
+
+  // The fast form has one scale for a whole row of activations, 1 % of their deviation a layer; there are thirteen.
+  test.each([
+    ["int8", 0.03],
+    ["int8-fast", 0.05],
+  ] as const)("gives nearly the same logits: %s", async (precision, allowed) => {
+    const decoder = await openGptDecoder({ backend, checkpoint, config, precision });
+    const stream = await decoder.start({ labels: (await golden("cond")) as NDArray<"i32"> }, true);
+    const logits = await stream.next(undefined);
+    await stream.dispose();
+    await decoder.dispose();
+    const expected = ((await golden("gen.cfg3.raw_logits")).data as Float32Array).subarray(0, logits.length);
+    expect(relativeDistance(logits, expected)).toBeLessThan(allowed);
+    expect(relativeDistance(logits, expected)).toBeGreaterThan(1e-4);
+  });
+
+  test("refuses a precision that there is not", async () => {
+    const parts = { backend, checkpoint, config, precision: "int4" as "int8" };
+    await expect(openGptDecoder(parts)).rejects.toMatchObject({ code: "ARGUMENT_INVALID" });
+  });
+});
+
+test("guidance of classes needs a row for no class", async () => {
+  const { checkpoint } = await readGptGolden("gpt_c2i");
+  const config = inferGptConfig(checkpoint, { n_head: 4, block_size: 16, class_dropout_prob: 0 });
+  const decoder = await openGptDecoder({ backend, checkpoint, config });
+  const prompt = { labels: ndarray("i32", [1], Int32Array.of(10)) };
+  const run = generateGrid(decoder, prompt, { guidance: { scale: 2 } });
+  await expect(run).rejects.toThrow("guidance needs a model that was trained with dropped classes");
+  expect((await generateGrid(decoder, prompt, { guidance: { scale: 1 } })).shape).toEqual([1, 4, 4]);
+  await decoder.dispose();
+  await checkpoint.close();
 });
 
 test("captions are placed at the end, as the reference places them", async () => {
