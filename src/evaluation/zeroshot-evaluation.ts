@@ -201,13 +201,16 @@ function captionOf({ classes, truth, chosen, confidence }: ZeroshotOutcomes, num
   return `${own === other ? own : `${own}, named ${other}`} ${share}\n${key}`;
 }
 
-/** The keys of rows by their numbers. */
+/** The keys of rows by their numbers among those that have a class. */
 async function keysAt(rows: FeatureRows, numbers: ReadonlySet<number>): Promise<Map<number, string>> {
   const keys = new Map<number, string>();
-  let start = 0;
+  let number = 0;
   for await (const block of rows.blocks()) {
-    for (const [i, key] of block.keys.entries()) if (numbers.has(start + i)) keys.set(start + i, key);
-    start += block.keys.length;
+    for (const [i, label] of block.labels.entries()) {
+      if (label < 0) continue;
+      if (numbers.has(number)) keys.set(number, block.keys[i]!);
+      number++;
+    }
   }
   return keys;
 }
