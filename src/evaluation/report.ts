@@ -1,7 +1,4 @@
-/**
- * The report of an evaluation as one HTML page that needs nothing else: style, numbers and pictures are in it, and a
- * policy in its head keeps it from loading anything.
- */
+/** The report of an evaluation as one HTML page that needs nothing else: style, numbers and pictures are in it. */
 import type { JsonValue } from "../data/index.ts";
 import type {
   EvaluatedData,
@@ -12,7 +9,8 @@ import type {
   EvaluationTask,
   Metric,
 } from "./evaluation.ts";
-import { base64, escapeHtml } from "./html.ts";
+import { escapeHtml } from "./html.ts";
+import { barOf, imageOf, PAGE_END, pageStart } from "./page.ts";
 import { formatInterval, formatMetric } from "./report-text.ts";
 
 const TITLES: Readonly<Record<EvaluationTask, string>> = {
@@ -23,29 +21,14 @@ const TITLES: Readonly<Record<EvaluationTask, string>> = {
   knn: "Nearest neighbours",
 };
 
-const POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
-
 const STYLE = `
-:root{color-scheme:light dark;--ink:#1c1e26;--soft:#6a6f80;--line:#dfe1e8;--page:#fff;--card:#f6f7fa;--bar:#3f6fd8;--good:#1f8a52;--bad:#c0303f}
-@media(prefers-color-scheme:dark){:root{--ink:#e7e8ee;--soft:#9a9fb0;--line:#343844;--page:#16181d;--card:#1f222a;--bar:#7aa2ff;--good:#4cc38a;--bad:#ff6b78}}
-*{box-sizing:border-box}
-body{margin:0 auto;max-width:1080px;padding:32px 20px 64px;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-h1{margin:0;font-size:26px}h2{margin:40px 0 12px;font-size:19px}
-.sub,.meaning,figcaption small{color:var(--soft)}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(230px,1fr));gap:12px;margin-top:24px}
-.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px}
 .card b{display:block;font-size:26px;line-height:1.25;font-variant-numeric:tabular-nums}
-.meaning{font-size:13px}
-.bar{height:6px;margin:6px 0;border-radius:3px;background:var(--line);overflow:hidden}.bar i{display:block;height:100%;background:var(--bar)}
-.scroll{overflow-x:auto}
-table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
-th,td{padding:4px 14px 4px 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;overflow-wrap:anywhere}
-th{color:var(--soft);font-weight:600}td.n,th.n{text-align:right}
-summary{cursor:pointer;color:var(--soft);margin:8px 0}
+.meaning{color:var(--soft);font-size:13px}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(132px,1fr));gap:14px}
-figure{margin:0;font-size:13px;line-height:1.35;overflow-wrap:anywhere}
 figure img{display:block;max-width:100%;border-radius:6px;border:3px solid transparent;background:#fff}
 figure.right img{border-color:var(--good)}figure.wrong img{border-color:var(--bad)}
+figcaption small{color:var(--soft)}
 .single{display:block}
 `;
 
@@ -58,17 +41,14 @@ export function evaluationReport(evaluation: Evaluation): string {
   const title = `${TITLES[task]}: ${model.name}`;
   const speed = picturesPerSecond > 0 ? `, ${digits(picturesPerSecond)} pictures/s` : ", features were there already";
   return [
-    `<!doctype html><html lang="en"><head><meta charset="utf-8">`,
-    `<meta http-equiv="Content-Security-Policy" content="${POLICY}">`,
-    `<meta name="viewport" content="width=device-width"><title>${escapeHtml(title)}</title><style>${STYLE}</style></head><body>`,
-    `<h1>${escapeHtml(title)}</h1>`,
+    pageStart(title, STYLE),
     `<p class="sub">${escapeHtml(model.description)}. Made in ${digits(seconds)} s${speed}.</p>`,
     `<section class="cards">${metrics.map(cardOf).join("")}</section>`,
     `<h2>Data</h2>${data.map(dataOf).join("")}`,
     ...galleries.map(galleryOf),
     ...tables.map(tableOf),
     `<h2>Settings</h2>${rowsOf(["setting", "value"], Object.entries(settings).map(settingOf))}`,
-    `</body></html>\n`,
+    PAGE_END,
   ].join("\n");
 }
 
@@ -78,18 +58,13 @@ function digits(value: number): string {
 
 function cardOf(metric: Metric): string {
   const { name, value, unit, count, meaning } = metric;
-  const isBar = unit === "share" && value !== null;
-  const bar = isBar ? `<div class="bar"><i style="width:${(100 * clamped(value)).toFixed(1)}%"></i></div>` : "";
+  const bar = unit === "share" && value !== null ? barOf(value) : "";
   const interval = formatInterval(metric);
   const notes = [meaning, ...(interval === "" ? [] : [`95 % interval ${interval}`]), `of ${count}`];
   return [
     `<div class="card"><span>${escapeHtml(name)}</span><b>${escapeHtml(formatMetric(metric))}</b>${bar}`,
     `<div class="meaning">${notes.map(escapeHtml).join("<br>")}</div></div>`,
   ].join("");
-}
-
-function clamped(value: number): number {
-  return Math.min(1, Math.max(0, value));
 }
 
 function dataOf({ name, used, skipped }: EvaluatedData): string {
@@ -140,9 +115,9 @@ function galleryOf({ title, pictures }: EvaluationGallery): string {
 function figureOf({ png, caption, verdict }: EvaluationPicture): string {
   const [first = "", ...rest] = caption.split("\n").map(escapeHtml);
   const small = rest.map((line) => `<br><small>${line}</small>`).join("");
-  const alt = escapeHtml(caption.replaceAll("\n", ", "));
+  const image = imageOf(png, caption.replaceAll("\n", ", "));
   const kind = verdict === undefined ? "" : ` class="${verdict}"`;
-  return `<figure${kind}><img alt="${alt}" src="data:image/png;base64,${base64(png)}"><figcaption>${first}${small}</figcaption></figure>`;
+  return `<figure${kind}>${image}<figcaption>${first}${small}</figcaption></figure>`;
 }
 
 function settingOf([name, value]: readonly [string, JsonValue]): readonly Cell[] {
