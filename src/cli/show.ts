@@ -1,8 +1,10 @@
 /** `toklip show`: all that a model makes of pictures, as one HTML page. */
+import path from "node:path";
 import type { Command } from "commander";
 import { ShowPage } from "../evaluation/show-page.ts";
 import { openAtomicFile } from "../node/atomic-file.ts";
 import { resolveImageInputs } from "../node/image-files.ts";
+import { makeFolder } from "../node/make-folder.ts";
 import { encodeLabels } from "../pipelines/classify.ts";
 import type { PictureResult } from "../pipelines/pictures.ts";
 import { type ShownImage, showImages } from "../pipelines/show.ts";
@@ -49,7 +51,11 @@ Examples:
 export function define(command: Command, run: RunVerb): void {
   command.argument("<image...>", "pictures, folders, glob patterns");
   addTokenizerOption(addModelOptions(command));
-  addLabelOptions(addPictureOptions(command)).option("--out <file>", "the page to write", "toklip.html");
+  addLabelOptions(addPictureOptions(command)).option(
+    "--out <file>",
+    "the page to write; its folder is made if it is not there",
+    "toklip.html",
+  );
   addOverwriteOption(command);
   addReportOptions(command)
     .addHelpText("after", `${LABEL_SETS_HELP}\n${HELP}`)
@@ -60,6 +66,7 @@ async function show(context: CliContext, images: readonly string[], flags: ShowF
   const { signal, stdout } = context;
   const names = (await readLabels(flags)) ?? usualLabels(flags);
   const templatesOf = await readTemplates(flags);
+  await makeFolder(path.dirname(flags.out));
   await checkOutput(flags.out, flags);
   const inputs = await resolveImageInputs(images);
   await requirePictures(inputs, { signal });

@@ -70,6 +70,12 @@ describe("toklip show", () => {
     expect(await readFile("other.html", "utf8")).toContain("none were given (--labels)");
   });
 
+  it("makes the folder of the page", async () => {
+    await make("a.png");
+    expect((await toklip(["show", "a.png", ...M, "--out", "reports/new/page.html"])).status).toBe(0);
+    expect(await readdir("reports/new")).toEqual(["page.html"]);
+  });
+
   it("replaces a page only when it is told to", async () => {
     await make("a.png");
     await writeFile("toklip.html", "mine");
