@@ -56,8 +56,8 @@ function shownClasses(outcomes: ClassOutcomes): number[] {
 }
 
 const CELL = 16;
-const NAME_WIDTH = 150;
-const LONGEST_NAME = 22;
+const LONGEST_NAME = 24;
+const CHARACTER = 6.2;
 
 /** The picture as SVG. */
 export function confusionSvg(outcomes: ClassOutcomes): string {
@@ -65,10 +65,15 @@ export function confusionSvg(outcomes: ClassOutcomes): string {
   const [counts, seen] = [pairCounts(outcomes), seenOf(outcomes)];
   const shareOf = (truth: number, chosen: number) =>
     (counts.get(truth * outcomes.classes.length + chosen) ?? 0) / Math.max(1, seen[truth]!);
-  const size = NAME_WIDTH + shown.length * CELL + 8;
-  const names = shown.map((number, i) => nameOf(outcomes.classes[number]!, NAME_WIDTH + i * CELL + CELL / 2));
+  const longest = Math.max(0, ...shown.map((number) => outcomes.classes[number]!.length));
+  const start = Math.ceil(12 + Math.min(longest, LONGEST_NAME) * CHARACTER);
+  const size = start + shown.length * CELL + 8;
+  const names = shown.map((number, i) => nameOf(outcomes.classes[number]!, start, start + (i + 0.5) * CELL));
   const cells = shown.flatMap((truth, row) =>
-    shown.map((chosen, column) => cellOf(shareOf(truth, chosen), row, column, truth === chosen)),
+    shown.map((chosen, column) => {
+      const [x, y] = [start + column * CELL, start + row * CELL];
+      return cellOf(shareOf(truth, chosen), x, y, truth === chosen);
+    }),
   );
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${size}" height="${size}" viewBox="0 0 ${size} ${size}">`,
@@ -79,18 +84,17 @@ export function confusionSvg(outcomes: ClassOutcomes): string {
 }
 
 /** A name beside its row and, turned, above its column. */
-function nameOf(name: string, at: number): string {
+function nameOf(name: string, start: number, at: number): string {
   const short = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}\u2026` : name;
   const text = escapeHtml(short.replace(/[\u0000-\u001f\ufffe\uffff]/g, "?"));
-  const [x, y] = [NAME_WIDTH - 5, at + 4];
+  const [x, y] = [start - 5, at + 4];
   return `<text x="${x}" y="${y}">${text}</text><text transform="translate(${y} ${x}) rotate(90)">${text}</text>`;
 }
 
 /** Right ones in green, wrong ones in red. */
-function cellOf(share: number, row: number, column: number, isRight: boolean): string {
+function cellOf(share: number, x: number, y: number, isRight: boolean): string {
   const strength = Math.sqrt(share); // so that a few are seen at all
   const mix = (full: number) => Math.round(255 + (full - 255) * strength);
   const [red, green, blue] = (isRight ? [20, 120, 70] : [190, 30, 45]).map(mix);
-  const [x, y] = [NAME_WIDTH + column * CELL, NAME_WIDTH + row * CELL];
   return `<rect x="${x}" y="${y}" width="${CELL}" height="${CELL}" fill="rgb(${red},${green},${blue})"/>`;
 }

@@ -14,7 +14,7 @@ const STYLE = `
 body{margin:0 auto;max-width:1080px;padding:32px 20px 64px;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
 h1{margin:0;font-size:26px}h2{margin:40px 0 12px;font-size:19px}
 .sub{color:var(--soft)}
-.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px}
+.card{overflow-wrap:anywhere;background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px}
 .bar{height:6px;margin:6px 0;border-radius:3px;background:var(--line);overflow:hidden}.bar i{display:block;height:100%;background:var(--bar)}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
