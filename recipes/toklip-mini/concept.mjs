@@ -2,6 +2,8 @@
 import { createHash } from "node:crypto";
 
 const ARTICLES = /^(?:a|an|the)\s+/;
+// How a set numbers or styles its drawings of one thing: "carrot flat", "arrow two", "tulip (b and w)".
+const STYLE_WORDS = /(\S)\s+(?:flat|duo|one|two|three|four|b and w|bw)$/;
 const KIND_WORDS = /\s+(?:face|button|sign|symbol|icon|flag)$/;
 const NO_PLURAL = /(?:ss|us|is|as|ics|ies|glasses|scissors|pants|shorts|jeans|news|chess|gas|bus|lens|series)$/;
 
@@ -14,6 +16,7 @@ export function conceptKey(name) {
     .replace(/[^\p{L}\p{N}]+/gu, " ")
     .trim()
     .replace(ARTICLES, "")
+    .replace(STYLE_WORDS, "$1")
     .replace(KIND_WORDS, "");
   return plain.endsWith("s") && plain.length > 3 && !NO_PLURAL.test(plain) ? plain.slice(0, -1) : plain;
 }

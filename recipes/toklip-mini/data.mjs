@@ -14,6 +14,8 @@ const { values } = parseArgs({
   options: { debian: { type: "string", default: "debian" }, out: { type: "string", default: "data" } },
 });
 const SHARD = 1000;
+/** Changes when the same sources would give other pictures. */
+const RENDERING = 2;
 
 const sha1 = (/** @type {string} */ text) => createHash("sha1").update(text).digest("hex");
 
@@ -56,9 +58,10 @@ async function main() {
   const licences = new Map(SOURCES.map(({ name, licence }) => [name, licence]));
   const parts = sorted();
   const version = sha1(
-    JSON.stringify(
-      [...parts].map(([name, things]) => [name, things.map(({ source, id, captions }) => [source, id, captions])]),
-    ),
+    JSON.stringify([
+      RENDERING,
+      ...[...parts].map(([name, things]) => [name, things.map(({ source, id, captions }) => [source, id, captions])]),
+    ]),
   );
   const stamp = join(out, "version.txt");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") !== version) {

@@ -29,6 +29,19 @@ import { EmojiIndex, packageJson, plainCode } from "./emoji.mjs";
  * @typedef {{ emoji: EmojiIndex, debian: string }} Context `debian`: the folder where Debian's packages are unpacked.
  */
 
+/** Names of firms, products and characters: trademarks are not trained on. */
+const BRANDS = new RegExp(
+  `\\b(?:${[
+    "adidas|adobe|airbnb|alipay|amazon|amd|android|angry ?birds?|audi|baidu|batman|behance|benz|bing|bluetooth|bmw|bytedance",
+    "chrome|coca ?cola|dead ?pool|darth ?vader|debian|discord|disney|docker|douyin|dribbble|drop ?box|ebay|epic ?games?|facebook",
+    "ferrari|figma|firefox|git ?hub|git ?lab|gmail|gnome|google|go ?pro|hello kitty|huawei|ibm|illustrator|imdb|instagram|intel",
+    "ipad|iphone|ipod|imac|kde|lego|linked ?in|linux|mac ?book|mario|master ?card|mc ?donalds?|mercedes|messenger ?fb|microsoft|minecraft",
+    "mozilla|netflix|nike|nintendo|nvidia|open ?office|oracle|pac ?man|pay ?pal|pepsi|photoshop|pikachu|pinterest|playstation|poke ?ball|pokemon",
+    "red ?hat|reddit|rubik|safari|samsung|simpsons?|sims|skype|slack|snapchat|sony|spiderman|spotify|star ?wars|starbucks|superman|suse",
+    "telegram|tencent|tesla|tik ?tok|tumblr|tux|twitch|twitter|uber|ubuntu|vimeo|visa|we ?chat|weibo|whats ?app|wikipedia|wordpress|xbox|xiaomi|yahoo|youtube",
+  ].join("|")})\\b`,
+  "i",
+);
 const SKIN_TONE = /skin-tone|(^|-)(1f3f[b-f])(-|$)/;
 const SHAPE_ONLY = /^(?:[a-z]|\d+)$/;
 
@@ -101,6 +114,7 @@ function iconName(name, drop) {
     .split("-")
     .filter((word) => !/^\d+$/.test(word))
     .join(" ")
+    .replace(/(\S)\s+(?:flat|duo|one|two|three|four)$/, "$1")
     .trim();
 }
 
@@ -464,7 +478,9 @@ export const SOURCES = [
   },
 ];
 
-/** All things of a source. @param {Source} source @param {Context} context @returns {Generator<Thing>} */
+/** All things of a source but trademarks. @param {Source} source @param {Context} context @returns {Generator<Thing>} */
 export function* thingsOf(source, context) {
-  for (const thing of source.things(context)) yield { source: source.name, ...thing };
+  for (const thing of source.things(context)) {
+    if (!BRANDS.test(`${thing.name} ${thing.id.replace(/[_/-]/g, " ")}`)) yield { source: source.name, ...thing };
+  }
 }
