@@ -9,4 +9,3 @@
  * const { metrics } = await evaluateZeroshot(session, await session.openData("photos"), options);
  */
 export { openEvaluationSession } from "./evaluation-session.ts";
-export { createScratchFile } from "./scratch-file.ts";

@@ -58,7 +58,7 @@ async function refusal(attempt: Promise<unknown>): Promise<string> {
 describe("zero-shot naming", () => {
   it("counts as the reference does", async () => {
     const golden = await goldenTensors("metrics/golden_zeroshot.safetensors");
-    const { classes, top1_count, top5_count } = goldenJson("metrics/golden_zeroshot.json") as Record<string, never>;
+    const { classes, top1_count, top5_count } = goldenJson("metrics/golden_zeroshot.json") as Record<string, unknown>;
     const names = classes as string[];
     const classifier = (await golden("classifier")).data as Float32Array; // (D, L)
     const directions = ndarray("f32", [names.length, 64]);
