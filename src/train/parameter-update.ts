@@ -87,14 +87,18 @@ export class ParameterUpdate {
   }
 }
 
-/** Parameters to evaluate with: copies of the averages where there are some, the parameters themselves otherwise. */
+/**
+ * Parameters to evaluate with: where averages are kept, copies of them and of what has none, since arrays that are lent
+ * to the engine come back to one map only; the parameters themselves otherwise.
+ */
 export function evaluatedParameters(parameters: Parameters, averages: TensorMap | undefined): Parameters {
   if (averages === undefined) return parameters;
-  const copies = [...averages].map(([name, { shape, data }]): [string, NDArray<"f32">] => [
-    name,
-    ndarray("f32", shape, (data as Float32Array<ArrayBuffer>).slice()),
-  ]);
-  return new Map([...parameters, ...copies]);
+  return new Map(
+    [...parameters].map(([name, own]): [string, NDArray<"f32">] => {
+      const { shape, data } = averages.get(name) ?? own;
+      return [name, ndarray("f32", shape, (data as Float32Array<ArrayBuffer>).slice())];
+    }),
+  );
 }
 
 /** The tensors of a file of a checkpoint. @throws CHECKPOINT_MISMATCH when it is not there */
