@@ -161,6 +161,22 @@ describe("a training picture", () => {
     }
   });
 
+  test("lies on white every other time where backgrounds are mixed, and on many colours else", () => {
+    const clear = { width: 8, height: 8, mode: "RGBA", data: new Uint8Array(256) } as const;
+    const colours = Array.from({ length: 400 }, (_, seed) => {
+      const { data } = augmentImage(
+        clear,
+        { size: 8, crop: { kind: "squash" }, background: "mixed" },
+        new Random(seed),
+      );
+      return [...data.subarray(0, 3)].join();
+    });
+    const white = colours.filter((colour) => colour === "255,255,255").length;
+    expect(white).toBeGreaterThan(160);
+    expect(white).toBeLessThan(240);
+    expect(new Set(colours).size).toBeGreaterThan(150);
+  });
+
   test("differs from seed to seed", () => {
     const image = noise("RGB", 40, 30, 3);
     const made = Array.from({ length: 20 }, (_, seed) => sha256(augmentImage(image, settings, new Random(seed)).data));

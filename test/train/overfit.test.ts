@@ -82,7 +82,7 @@ describe("eight pictures are learnt by heart", () => {
     expect(kept.length).toBeGreaterThan(20);
     for (const name of kept) {
       const [a, b] = await Promise.all([old!, made!].map(({ tensors }) => readTensor(tensors.get(name)!)));
-      expect(Buffer.compare(bytesOf(a), bytesOf(b)), name).toBe(0);
+      expect(Buffer.compare(bytesOf(a!), bytesOf(b!)), name).toBe(0);
     }
     await Promise.all([old!.close(), made!.close()]);
   });
