@@ -7,17 +7,19 @@ const STYLE_WORDS = /(\S)\s+(?:flat|duo|one|two|three|four|b and w|bw)$/;
 const KIND_WORDS = /\s+(?:face|button|sign|symbol|icon|flag)$/;
 const NO_PLURAL = /(?:ss|us|is|as|ics|ies|glasses|scissors|pants|shorts|jeans|news|chess|gas|bus|lens|series)$/;
 
+/** "carrot flat" -> "carrot". @param {string} name In lower case. */
+export const withoutStyle = (name) => name.replace(STYLE_WORDS, "$1");
+
 /** "The Red Apples" -> "red apple". @param {string} name */
 export function conceptKey(name) {
-  const plain = name
+  const words = name
     .toLowerCase()
     .normalize("NFKD")
     .replace(/[\u0300-\u036f’']/g, "")
     .replace(/[^\p{L}\p{N}]+/gu, " ")
     .trim()
-    .replace(ARTICLES, "")
-    .replace(STYLE_WORDS, "$1")
-    .replace(KIND_WORDS, "");
+    .replace(ARTICLES, "");
+  const plain = withoutStyle(words).replace(KIND_WORDS, "");
   return plain.endsWith("s") && plain.length > 3 && !NO_PLURAL.test(plain) ? plain.slice(0, -1) : plain;
 }
 

@@ -2,11 +2,12 @@
 // shows, splits by concept, and writes WebDataset shards, a manifest, ATTRIBUTIONS.md and the captions for the tokenizer.
 // What is there already is kept, so that an interrupted run goes on; the same packages give the same bytes.
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { splitOf } from "./concept.mjs";
 import { EmojiIndex } from "./emoji.mjs";
+import { writeWhole } from "./files.mjs";
 import { writeShard } from "./shards.mjs";
 import { SOURCES, thingsOf } from "./sources.mjs";
 
@@ -30,7 +31,9 @@ function sorted() {
     for (const thing of thingsOf(source, context)) {
       const split = splitOf(thing.concept);
       const part = source.train ? (split === "train" ? `train-${thing.group.replace(" ", "-")}` : split) : source.name;
-      parts.set(part, [...(parts.get(part) ?? []), thing]);
+      const things = parts.get(part);
+      if (things) things.push(thing);
+      else parts.set(part, [thing]);
     }
   }
   const order = (/** @type {Thing} */ thing) => sha1(`${thing.source}:${thing.id}`);
@@ -41,12 +44,6 @@ function sorted() {
     things.splice(0, things.length, ...keyed.map(([, thing]) => thing));
   }
   return parts;
-}
-
-/** @param {string} path @param {string} text */
-function writeWhole(path, text) {
-  writeFileSync(`${path}.partial`, text);
-  renameSync(`${path}.partial`, path);
 }
 
 async function main() {

@@ -1,7 +1,8 @@
 // Pictures with their words as WebDataset shards: `<key>.png` and `<key>.json`, whole or not at all, the same bytes each time.
-import { createWriteStream, existsSync, renameSync, writeFileSync } from "node:fs";
+import { createWriteStream, existsSync, renameSync } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { pack as createPack } from "tar-stream";
+import { writeWhole } from "./files.mjs";
 import { render } from "./render.mjs";
 
 /** @typedef {import("./sources.mjs").Thing} Thing */
@@ -55,8 +56,7 @@ export async function writeShard(path, things, licences) {
   pack.finalize();
   await done;
   renameSync(`${path}.tar.partial`, `${path}.tar`);
-  writeFileSync(`${finished}.partial`, JSON.stringify({ pictures: lines, bad }));
-  renameSync(`${finished}.partial`, finished);
+  writeWhole(finished, JSON.stringify({ pictures: lines, bad }));
   return { written: lines.length, bad };
 }
 

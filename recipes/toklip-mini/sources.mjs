@@ -3,8 +3,9 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import { getIconData, iconToHTML, iconToSVG } from "@iconify/utils";
 import { captionsOf } from "./captions.mjs";
-import { conceptKey } from "./concept.mjs";
+import { conceptKey, withoutStyle } from "./concept.mjs";
 import { EmojiIndex, packageJson, plainCode } from "./emoji.mjs";
+import { filesBelow } from "./files.mjs";
 
 /**
  * @typedef {object} Thing A picture and what is known of it.
@@ -109,20 +110,19 @@ function* fluent3d({ emoji }) {
 
 /** What a name of an icon says: "car-taxi-1" -> "car taxi". @param {string} name @param {RegExp} [drop] */
 function iconName(name, drop) {
-  return name
+  const words = name
     .replace(drop ?? /$^/, "")
     .split("-")
     .filter((word) => !/^\d+$/.test(word))
-    .join(" ")
-    .replace(/(\S)\s+(?:flat|duo|one|two|three|four)$/, "$1")
-    .trim();
+    .join(" ");
+  return withoutStyle(words).trim();
 }
 
 /**
- * Colour icons. @param {string} prefix @param {{ drop?: RegExp, only?: RegExp, own?: boolean }} [options]
+ * Colour icons. @param {string} prefix @param {{ drop?: RegExp, own?: boolean }} [options]
  * @returns {Source["things"]}
  */
-const iconSet = (prefix, { drop, only, own = false } = {}) =>
+const iconSet = (prefix, { drop, own = false } = {}) =>
   function* () {
     const set = packageJson(own ? `@iconify-json/${prefix}/icons.json` : `@iconify/json/json/${prefix}.json`);
     const categories = own ? metadataCategories(prefix) : set.categories;
@@ -133,7 +133,6 @@ const iconSet = (prefix, { drop, only, own = false } = {}) =>
     );
     const seen = new Set();
     for (const name of Object.keys(set.icons).sort()) {
-      if (only && !only.test(name)) continue;
       const words = iconName(name, drop);
       if (words === "" || SHAPE_ONLY.test(words)) continue;
       // Some sets draw one picture in several sizes.
@@ -190,13 +189,6 @@ const flagSet = (prefix, code) =>
       };
     }
   };
-
-/** All files below a folder. @param {string} folder @returns {string[]} */
-function filesBelow(folder) {
-  return readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .map((file) => join(folder, file))
-    .sort();
-}
 
 const decodeXml = (/** @type {string} */ text) =>
   text

@@ -45,10 +45,8 @@ interface ClassCounts {
 }
 
 function countsOf({ classes, truth, place }: ClassOutcomes): ClassCounts {
-  const counts = { seen: classes, first: classes, firstFive: classes };
-  const { seen, first, firstFive } = Object.fromEntries(
-    Object.entries(counts).map(([name, { length }]) => [name, new Uint32Array(length)]),
-  ) as unknown as ClassCounts;
+  const zeros = () => new Uint32Array(classes.length);
+  const { seen, first, firstFive }: ClassCounts = { seen: zeros(), first: zeros(), firstFive: zeros() };
   for (const [i, own] of truth.entries()) {
     seen[own]!++;
     if (place[i]! < 1) first[own]!++;

@@ -1,8 +1,6 @@
 /** The mean of values that pass by, and how sure it is. */
 import type { Metric } from "./evaluation.ts";
-
-/** The normal distribution's quantile of 97.5 %. */
-const Z = 1.959963984540054;
+import { Z } from "./statistics.ts";
 
 /** Mean and variance by Welford's update (1962), which loses no digits however many come. */
 export class RunningMean {

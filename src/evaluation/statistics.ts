@@ -1,8 +1,8 @@
 /** Shares of what was seen, and how sure they are. */
 import type { Metric } from "./evaluation.ts";
 
-/** The normal distribution's quantile of 97.5 %. */
-const Z = 1.959963984540054;
+/** The normal distribution's quantile of 97.5 %: half the width of a 95 % interval in standard deviations. */
+export const Z = 1.959963984540054;
 
 /**
  * The 95 % confidence interval of a share (Wilson 1927, without continuity correction): never beyond [0, 1], and never of

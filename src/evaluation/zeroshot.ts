@@ -67,11 +67,9 @@ export async function namePictures(
   const size = classes.length;
   const keepA = (label: number) => label >= 0 && classOf(label) >= 0;
   const blockRows = [Math.max(1, Math.min(1024, Math.floor(SCORES_AT_ONCE / size))), size] as const;
-  const [truth, chosen, place] = [0, 1, 2].map(() => new Int32Array(pictures.size)) as [
-    Int32Array,
-    Int32Array,
-    Int32Array,
-  ];
+  const truth = new Int32Array(pictures.size);
+  const chosen = new Int32Array(pictures.size);
+  const place = new Int32Array(pictures.size);
   const confidence = new Float32Array(pictures.size);
   let count = 0;
   const pairs = { products, blockRows, keepA, signal, onProgress };
