@@ -5,11 +5,10 @@
  *
  * Dim letters: B batch, N patches, M patches that are left, D width, P patch side.
  */
-import { ndarray, ToklipError } from "../core/index.ts";
-import { add, gather, reshape, type Tensor, transpose } from "../graph/index.ts";
+import { reshape, type Tensor, transpose } from "../graph/index.ts";
 import { conv2d, groupNorm, type Scope, swish } from "../nn/index.ts";
 import type { TrunkConfig } from "./config.ts";
-import { addPositions, attentionPool, gridOf, transformer, wholeSequence } from "./vision-transformer.ts";
+import { addPositions, attentionPool, gridOf, keepPlaces, transformer, wholeSequence } from "./vision-transformer.ts";
 
 /**
  * Pixels (B, 3, H, W) in [-1, 1] -> patch features (B, N, D) and image features (B, D), not normalised.
@@ -28,7 +27,7 @@ export function pixelEncoder(
   const patches = conv2d(scope.at("patch_embed.proj"), maps, width, side, { stride: [side, side] });
   const rows = reshape(patches, [pixels.shape[0]!, width, gridOf(trunk).tokens]); // (B, D, h, w) -> (B, D, N)
   const embedded = addPositions(scope, transpose(rows, [0, 2, 1])); // (B, D, N) -> (B, N, D)
-  const seen = kept === undefined ? embedded : keepPatches(embedded, kept);
+  const seen = kept === undefined ? embedded : keepPlaces(embedded, kept);
   const tokenFeatures = transformer(scope, seen, trunk, wholeSequence());
   return { tokenFeatures, imageFeatures: attentionPool(scope.at("attn_pool"), tokenFeatures, trunk) };
 }
@@ -37,18 +36,4 @@ export function pixelEncoder(
 function halve(scope: Scope, x: Tensor, channels: number): Tensor {
   const halved = conv2d(scope.at("conv"), x, channels, 3, { stride: [2, 2], pads: [1, 1, 1, 1] });
   return swish(groupNorm(scope.at("norm"), halved, { groups: 1 }));
-}
-
-/** Embedded patches (B, N, D) at places (B, M) -> (B, M, D): one gather over the rows of all pictures. */
-function keepPatches(embedded: Tensor, kept: Tensor): Tensor {
-  const [batch, tokens, width] = embedded.shape as readonly [number | string, number, number];
-  if (typeof batch === "string") {
-    throw new ToklipError("GRAPH_INVALID", "pixel encoder: patches are dropped from batches of a known size only");
-  }
-  const firsts = ndarray(
-    "i32",
-    [batch, 1],
-    Int32Array.from({ length: batch }, (_, i) => i * tokens),
-  );
-  return gather(reshape(embedded, [batch * tokens, width]), add(kept, embedded.graph.constant(firsts)));
 }

@@ -6,13 +6,21 @@
  * mask is part of the model, although neither checkpoint nor configuration of the reference says so. For ablations the
  * configuration may ask for full attention (`causal`) or for a learned embedding of the ids (`mapping`).
  *
- * Dim letters: B batch, N image tokens, T new tokens of a step, D width, A heads, d = D/A.
+ * Dim letters: B batch, N image tokens, M tokens that are left, T new tokens of a step, D width, A heads, d = D/A.
  */
 import { ToklipError } from "../core/index.ts";
 import { add, concat, gather, reshape, type Tensor } from "../graph/index.ts";
 import { activate, attendInParts, causalMask, linear, type Scope } from "../nn/index.ts";
 import type { TrunkConfig, VqConfig } from "./config.ts";
-import { type Attend, addPositions, attentionPool, gridOf, transformer, wholeSequence } from "./vision-transformer.ts";
+import {
+  type Attend,
+  addPositions,
+  attentionPool,
+  gridOf,
+  keepPlaces,
+  transformer,
+  wholeSequence,
+} from "./vision-transformer.ts";
 import { normalizedCodebook } from "./vq.ts";
 
 /** Ids i32 (B, N) -> codebook rows -> mapping MLP, or learned rows of their own -> (B, N, D), without positions. */
@@ -25,11 +33,16 @@ export function mapIds(scope: Scope, ids: Tensor, trunk: TrunkConfig, vq: VqConf
   return linear(scope.at("vq_mapping"), hidden, trunk.width);
 }
 
-/** Ids i32 (B, N) -> token features (B, N, D); where the trunk is causal, position t depends on ids <= t only. */
-export function tokenEncoder(scope: Scope, ids: Tensor, trunk: TrunkConfig, vq: VqConfig): Tensor {
+/**
+ * Ids i32 (B, N) -> token features (B, N, D); where the trunk is causal, position t depends on ids <= t only.
+ * @param kept i32 (B, M), rising: the tokens that the blocks see of each picture, for training; then N is M, and B a number
+ * @throws GRAPH_INVALID for tokens of a batch of unknown size
+ */
+export function tokenEncoder(scope: Scope, ids: Tensor, trunk: TrunkConfig, vq: VqConfig, kept?: Tensor): Tensor {
   const embedded = addPositions(scope, mapIds(scope, ids, trunk, vq));
-  const mask = trunk.causal ? causalMask(scope.graph, gridOf(trunk).tokens) : undefined;
-  return transformer(scope, embedded, trunk, wholeSequence(mask));
+  const seen = kept === undefined ? embedded : keepPlaces(embedded, kept);
+  const mask = trunk.causal ? causalMask(scope.graph, seen.shape[1] as number) : undefined;
+  return transformer(scope, seen, trunk, wholeSequence(mask));
 }
 
 /** Token features (B, N, D) -> image features (B, D), not normalised. */

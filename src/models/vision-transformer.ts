@@ -2,9 +2,10 @@
  * What the token encoder and the pixel encoder share: pre-norm ViT blocks (arXiv 2010.11929) and attention pooling
  * (MAP head, arXiv 2106.04560), in timm's parameter names. GELU, LayerNorm eps 1e-6, no dropout, no LayerScale.
  *
- * Dim letters: B batch, N tokens, D width, A heads.
+ * Dim letters: B batch, N tokens, M tokens that are left, D width, A heads.
  */
-import { add, boundary, reshape, slice, type Tensor } from "../graph/index.ts";
+import { ndarray, ToklipError } from "../core/index.ts";
+import { add, boundary, gather, reshape, slice, type Tensor } from "../graph/index.ts";
 import { attend, layerNorm, linear, mergeHeads, mlp, type Scope, splitHeads, splitQkv } from "../nn/index.ts";
 import type { TrunkConfig } from "./config.ts";
 
@@ -68,4 +69,21 @@ export function attentionPool(scope: Scope, tokens: Tensor, config: TrunkConfig)
 /** x (B, N, D) plus the learned position embedding (1, N, D). */
 export function addPositions(scope: Scope, x: Tensor): Tensor {
   return add(x, scope.parameter("pos_embed", [1, x.shape[1] as number, x.shape[2] as number]));
+}
+
+/**
+ * The places that training leaves in each sequence: (B, N, D) at i32 (B, M) -> (B, M, D), by one gather over all rows.
+ * @throws GRAPH_INVALID for a batch of unknown size
+ */
+export function keepPlaces(embedded: Tensor, kept: Tensor): Tensor {
+  const [batch, tokens, width] = embedded.shape as readonly [number | string, number, number];
+  if (typeof batch === "string") {
+    throw new ToklipError("GRAPH_INVALID", "patches are dropped from batches of a known size only");
+  }
+  const firsts = ndarray(
+    "i32",
+    [batch, 1],
+    Int32Array.from({ length: batch }, (_, i) => i * tokens),
+  );
+  return gather(reshape(embedded, [batch * tokens, width]), add(kept, embedded.graph.constant(firsts)));
 }

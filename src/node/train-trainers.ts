@@ -139,6 +139,7 @@ const BUILDERS: { readonly [K in TrainingKind]: Builder<K> } = {
     const built = createToklipTrainer({
       ...commonOptions(context),
       ...givenParts(config, model, init, teacher),
+      patchDropout: config.patch_dropout ?? 0,
       logitScaleRange: config.logit_scale_range,
       cache: context.cache,
     });

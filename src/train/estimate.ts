@@ -75,7 +75,7 @@ const noEncoders = { pictures: notRun, texts: notRun, dispose: async () => {} };
 type WorkOf<K extends TrainingKind> = (config: RunConfigs[K], options: EstimateOptions, partSize: number) => Work;
 
 const WORK: { readonly [K in TrainingKind]: WorkOf<K> } = {
-  toklip: ({ loss }, options, partSize) => {
+  toklip: ({ loss, patch_dropout: share = 0, seed }, options, partSize) => {
     const { model, teacher } = options;
     const weights = {
       contrastive: loss.contrastive,
@@ -87,7 +87,8 @@ const WORK: { readonly [K in TrainingKind]: WorkOf<K> } = {
       ...(weights.contrastive > 0 ? [traceGraph("text_encoder", model)] : []),
       ...(teacher ? [traceGraph("pixel_encoder", teacher)] : []),
     ];
-    return towersWork(toklipObjective(model, noEncoders, weights), isTrainedInToklip, frozen, options, partSize);
+    const objective = toklipObjective(model, noEncoders, weights, { share, seed });
+    return towersWork(objective, isTrainedInToklip, frozen, options, partSize);
   },
   teacher: ({ loss, patch_dropout: share = 0, seed }, options, partSize) => {
     const objective = teacherObjective(options.model, loss.type, { share, seed });

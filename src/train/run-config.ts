@@ -148,6 +148,9 @@ const texts = {
   logit_scale_range: range.nullable().default([0, Math.log(100)]),
 };
 
+/** The share of patches (of a TokLIP: tokens) that a step leaves out of each picture (FLIP); 0 or absent: none. */
+const patchDropout = z.number().min(0).lt(1).optional();
+
 const adamw = optimizer({ learning_rate: 1e-5, eps: 1e-6, weight_decay: 0.1, clip_norm: null });
 
 const toklip = z.strictObject({
@@ -179,6 +182,7 @@ const toklip = z.strictObject({
    * a picture is random, or its variants are counted (`data.augmentation.variants`).
    */
   cache: z.union([z.boolean(), z.string().min(1)]).default(false),
+  patch_dropout: patchDropout,
   optimizer: adamw,
 });
 
@@ -187,8 +191,7 @@ const teacher = z.strictObject({
   ...common,
   ...texts,
   loss: z.strictObject({ type: z.enum(["softmax", "sigmoid"]).default("softmax") }).prefault({}),
-  /** The share of patches that a step leaves out of each picture (FLIP); 0 or absent: none. */
-  patch_dropout: z.number().min(0).lt(1).optional(),
+  patch_dropout: patchDropout,
   optimizer: optimizer({ learning_rate: 1e-3, eps: 1e-6, weight_decay: 0.1, clip_norm: 1 }),
 });
 

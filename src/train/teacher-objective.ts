@@ -15,7 +15,7 @@ import {
 import { gridOf, PREFIXES, pixelEncoder, type ToklipConfig, textEncoder } from "../models/index.ts";
 import { Scope } from "../nn/index.ts";
 import type { ContrastiveObjective } from "./contrastive-objective.ts";
-import { keptCount, keptPatches } from "./patch-dropout.ts";
+import { keptPatches, type PatchDropout, patchDraw } from "./patch-dropout.ts";
 
 /** The contrastive losses by name. */
 export type ContrastiveLossName = "softmax" | "sigmoid";
@@ -25,13 +25,6 @@ export const LOSS_SCALARS: Readonly<Record<ContrastiveLossName, Readonly<Record<
   softmax: { logit_scale: Math.log(1 / 0.07) },
   sigmoid: { logit_scale: SIGMOID_LOGIT_SCALE_INIT, logit_bias: SIGMOID_LOGIT_BIAS_INIT },
 };
-
-/** Which patches a step leaves out. */
-export interface PatchDropout {
-  /** The share of them, in [0, 1). */
-  readonly share: number;
-  readonly seed: number;
-}
 
 /**
  * The objective of a pixel teacher. Nothing in it is frozen.
@@ -50,7 +43,7 @@ export function teacherObjective(
     );
   }
   const { tokens } = gridOf(trunk);
-  const draw = dropout && dropout.share > 0 && { seed: dropout.seed, tokens, count: keptCount(tokens, dropout.share) };
+  const draw = patchDraw(tokens, dropout);
   return {
     towerInputs: {
       pixels: { dtype: "f32", shape: [3, trunk.imageSize, trunk.imageSize] },

@@ -16,6 +16,7 @@ import { Scope } from "../nn/index.ts";
 import type { Feeds } from "../runtime/index.ts";
 import type { ContrastiveObjective, RowInputs, Tensors, TowerResult } from "./contrastive-objective.ts";
 import type { ImageTextBatch } from "./image-text-batch.ts";
+import { keptPatches, type PatchDropout, patchDraw } from "./patch-dropout.ts";
 
 /** The weights of the terms; a term of weight 0 is not computed. */
 export interface ToklipLossWeights {
@@ -63,17 +64,26 @@ export function wantedFeatures(weights: ToklipLossWeights): WantedFeatures {
   };
 }
 
-/** The objective of a TokLIP, with its frozen parts. @throws CONFIG_INVALID when all weights are 0 */
+/**
+ * The objective of a TokLIP, with its frozen parts.
+ * @param dropout for training; absent or of share 0, all tokens are seen
+ * @throws CONFIG_INVALID when all weights are 0, or token features are distilled of which some are left out
+ */
 export function toklipObjective(
   config: ToklipConfig,
   encoders: FrozenEncoders,
   weights: ToklipLossWeights = TOKLIP_LOSS_WEIGHTS,
+  dropout?: PatchDropout,
 ): ContrastiveObjective {
   const { trunk, embedDim } = config;
   const { side, tokens } = gridOf(trunk);
   const wanted = wantedFeatures(weights);
   if (!Object.values(wanted).some(Boolean)) {
     throw new ToklipError("CONFIG_INVALID", "loss: every weight is 0, so there is nothing to train for");
+  }
+  const draw = patchDraw(tokens, dropout);
+  if (draw && wanted.teacherTokens) {
+    throw new ToklipError("CONFIG_INVALID", "patch_dropout: token features are distilled from pictures that are whole");
   }
   const lossInputs: RowInputs = {
     ...(wanted.text && {
@@ -83,13 +93,16 @@ export function toklipObjective(
     ...(wanted.teacher && { teacher_features: { dtype: "f32", shape: [embedDim] } }),
   };
   return {
-    towerInputs: { ids: { dtype: "i32", shape: [side, side] } },
+    towerInputs: {
+      ids: { dtype: "i32", shape: [side, side] },
+      ...(draw && { patches: { dtype: "i32", shape: [draw.count] } }),
+    },
     innerInputs: wanted.teacherTokens ? { teacher_tokens: { dtype: "f32", shape: [tokens, trunk.width] } } : {},
     lossInputs,
-    towers: (graph, { ids }) => {
+    towers: (graph, { ids, patches }) => {
       const scope = new Scope(graph).at(PREFIXES.trunk);
       const rows = reshape(ids!, [ids!.shape[0]!, tokens]); // (B, h, w) -> (B, N)
-      const tokenFeatures = tokenEncoder(scope, rows, trunk, vqOf(config));
+      const tokenFeatures = tokenEncoder(scope, rows, trunk, vqOf(config), patches);
       return { features: { image: poolTokens(scope, tokenFeatures, trunk) }, inner: { tokens: tokenFeatures } };
     },
     innerLoss: (_, { inner }: TowerResult, { teacher_tokens }) =>
@@ -97,9 +110,12 @@ export function toklipObjective(
         ? {}
         : { token_distill: tokenDistillationLoss(inner!.tokens!, teacher_tokens, weights.tokenDistillation) },
     batchLoss: (graph, { image }, inputs) => batchLoss(graph, l2Normalize(image!), inputs, weights),
-    prepare: async (batch) => {
+    prepare: async (batch, step = 0) => {
       const pictures = await encoders.pictures(batch, wanted);
-      return feedsOfFrozen(pictures, wanted.text ? await encoders.texts(batch.textIds) : undefined, batch);
+      return {
+        ...feedsOfFrozen(pictures, wanted.text ? await encoders.texts(batch.textIds) : undefined, batch),
+        ...(draw && { patches: keptPatches(batch.keys, { ...draw, step }) }),
+      };
     },
     dispose: () => encoders.dispose(),
   };

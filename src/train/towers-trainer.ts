@@ -43,6 +43,8 @@ export interface TowersTrainingOptions {
 /** The training of a TokLIP. */
 export interface ToklipTrainingOptions extends TowersTrainingOptions {
   readonly weights: ToklipLossWeights;
+  /** The share of tokens that a step leaves out, in [0, 1). Default 0. */
+  readonly patchDropout?: number;
   readonly teacher?: { readonly config: ToklipConfig; readonly checkpoint: Checkpoint } | undefined;
   /** Where the VQ and the text tower come from, in order of preference. Default `checkpoints`. */
   readonly frozenCheckpoints?: readonly Checkpoint[];
@@ -124,8 +126,8 @@ export function checkGivenParts({ model, checkpoints, frozenCheckpoints, teacher
 
 /** Trains TokLIP's token encoder. @throws CHECKPOINT_MISMATCH, CONFIG_INVALID, ARGUMENT_INVALID, OUT_OF_MEMORY */
 export async function createToklipTrainer(options: ToklipTrainingOptions): Promise<ReadyTrainer> {
-  const { backend, model, checkpoints, frozenCheckpoints = checkpoints, teacher, weights, cache } = options;
-  const { frozenPartSize = evenPartSize(options.batchSize) } = options;
+  const { backend, model, checkpoints, frozenCheckpoints = checkpoints, teacher, weights, cache, seed } = options;
+  const { frozenPartSize = evenPartSize(options.batchSize), patchDropout: share = 0 } = options;
   checkGivenParts(options);
   const encoders = createFrozenEncoders({
     backend,
@@ -136,9 +138,13 @@ export async function createToklipTrainer(options: ToklipTrainingOptions): Promi
     }),
     partSize: frozenPartSize,
   });
+  const given = cache?.over(encoders) ?? encoders;
   return assemble(
     options,
-    { objective: toklipObjective(model, cache?.over(encoders) ?? encoders, weights) },
+    {
+      objective: toklipObjective(model, given, weights, { share, seed }),
+      evaluated: toklipObjective(model, given, weights),
+    },
     isTrainedInToklip,
     LOSS_SCALARS.softmax,
     frozenCheckpoints,

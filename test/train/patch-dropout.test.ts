@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type NDArray, ndarray, Random, sizeOf } from "../../src/core/index.ts";
 import type { Checkpoint } from "../../src/files/index.ts";
 import { Graph, interpretGraph, multiplyAdds } from "../../src/graph/index.ts";
-import { PREFIXES, pixelEncoder, traceGraph } from "../../src/models/index.ts";
+import { PREFIXES, pixelEncoder, tokenEncoder, traceGraph } from "../../src/models/index.ts";
 import { Scope } from "../../src/nn/index.ts";
 import { openCheckpointFile } from "../../src/node/checkpoint.ts";
 import { createOrtBackend } from "../../src/node/ort-backend.ts";
@@ -13,6 +13,7 @@ import type { ImageTextBatch } from "../../src/train/image-text-batch.ts";
 import { keptCount, keptPatches } from "../../src/train/patch-dropout.ts";
 import { parseRunConfig } from "../../src/train/run-config.ts";
 import { teacherObjective } from "../../src/train/teacher-objective.ts";
+import { toklipObjective } from "../../src/train/toklip-objective.ts";
 import { createTeacherTrainer, type TeacherTrainingOptions } from "../../src/train/towers-trainer.ts";
 import { goldenConfig, goldenPath, maxDifference, readAll } from "../goldens.ts";
 import { relativeError } from "./tiny-training.ts";
@@ -126,6 +127,57 @@ describe("the pixel encoder", async () => {
     const places = graph.input("patches", "i32", ["B", 3]);
     const input = graph.input("pixels", "f32", ["B", 3, 64, 64]);
     expect(() => pixelEncoder(new Scope(graph), input, MODEL.trunk, places)).toThrow("[GRAPH_INVALID]");
+  });
+});
+
+describe("the token encoder", async () => {
+  const config = goldenConfig("ViT-tiny-16-SigLIP2-64-toklip");
+  const checkpoint = await openCheckpointFile(goldenPath("tiny/tiny.pt"));
+  const weights = await readAll(checkpoint);
+  await checkpoint.close();
+  const ids = Int32Array.from({ length: 16 }, (_, i) => (i * 37) % config.vq!.codebookSize);
+  const featuresOf = (kept: readonly number[] | undefined, of = ids) => {
+    const graph = new Graph();
+    const scope = new Scope(graph).at(PREFIXES.trunk);
+    const places = kept && graph.input("patches", "i32", [1, kept.length]);
+    graph.output("features", tokenEncoder(scope, graph.input("ids", "i32", [1, 16]), config.trunk, config.vq!, places));
+    const feeds = {
+      ids: ndarray("i32", [1, 16], of),
+      ...(kept && { patches: ndarray("i32", [1, kept.length], Int32Array.from(kept)) }),
+    };
+    return interpretGraph(graph, feeds, (name) => weights.get(name)).get("features")!.data;
+  };
+
+  test("with all tokens is as without saying which", () => {
+    const all = Array.from({ length: 16 }, (_, i) => i);
+    expect(maxDifference(featuresOf(all), featuresOf(undefined))).toBe(0);
+  });
+
+  test("sees the tokens that are left, none after its own", () => {
+    const changed = ids.slice();
+    changed[6] = changed[6]! + 1;
+    const [before, after] = [featuresOf([0, 3, 6, 9]), featuresOf([0, 3, 6, 9], changed)];
+    expect(before).toHaveLength(4 * config.trunk.width);
+    expect(maxDifference(before.subarray(0, 2 * config.trunk.width), after.subarray(0, 2 * config.trunk.width))).toBe(
+      0,
+    );
+    expect(maxDifference(before.subarray(3 * config.trunk.width), after.subarray(3 * config.trunk.width))).not.toBe(0);
+    expect(maxDifference(featuresOf([0, 3, 7, 9], changed), featuresOf([0, 3, 7, 9]))).toBe(0);
+  });
+
+  test("is trained on some tokens where a TokLIP's training says so, and not where their features are distilled", () => {
+    const encoders = {
+      pictures: async () => ({ ids: ndarray("i32", [4, 4, 4], new Int32Array(64)) }),
+      texts: async () => ndarray("f32", [4, config.embedDim], new Float32Array(4 * config.embedDim)),
+      dispose: async () => {},
+    };
+    const weightsOf = (tokenDistillation: number) => ({ contrastive: 1, distillation: 0, tokenDistillation });
+    const objective = toklipObjective(config, encoders, weightsOf(0), { share: 0.75, seed: 0 });
+    expect(objective.towerInputs.patches).toEqual({ dtype: "i32", shape: [4] });
+    expect(toklipObjective(config, encoders, weightsOf(0), { share: 0, seed: 0 }).towerInputs).not.toHaveProperty(
+      "patches",
+    );
+    expect(() => toklipObjective(config, encoders, weightsOf(1), { share: 0.5, seed: 0 })).toThrow("[CONFIG_INVALID]");
   });
 });
 
