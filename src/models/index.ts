@@ -1,4 +1,7 @@
 /** `toklip/models`: the models as graphs, their configurations, their checkpoints. */
+export * from "./ar.ts";
+export * from "./ar-config.ts";
+export * from "./ar-vocabulary.ts";
 export * from "./checkpoint-names.ts";
 export * from "./config.ts";
 export * from "./gpt.ts";
@@ -9,9 +12,11 @@ export * from "./lpips.ts";
 export * from "./patch-discriminator.ts";
 export * from "./pixel-encoder.ts";
 export * from "./position-resampling.ts";
+export * from "./semantic-codes.ts";
 export * from "./text-encoder.ts";
 export * from "./token-encoder.ts";
 export * from "./toklip.ts";
 export * from "./vision-transformer.ts";
 export * as vq from "./vq.ts";
+export * from "./vq-checkpoint.ts";
 export { weightsPrint } from "./weights-print.ts";
