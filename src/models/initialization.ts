@@ -2,8 +2,10 @@
  * Random weights for a configuration: what a training starts from and what a benchmark needs.
  *
  * Linear and convolution weights are uniform with variance 1/fan_in (LeCun 1998), biases zero, norms one; embeddings and
- * positions have a standard deviation of 0.02; codebook rows are random directions, as LlamaGen begins. Each tensor has
- * a random stream of its own, found from the seed and its name, so that parts of a model can be made alone.
+ * positions have a standard deviation of 0.02; codebook rows are random directions, as LlamaGen begins. Transformers that
+ * generate ids begin as LlamaGen's do: linear layers and embeddings N(0, 0.02), the output layer zero, so that the first
+ * loss is that of all ids being equally likely. Each tensor has a random stream of its own, found from the seed and its
+ * name, so that parts of a model can be made alone.
  */
 import { fnv1a, Random, sizeOf } from "../core/index.ts";
 import type { ToklipConfig } from "./config.ts";
@@ -27,6 +29,11 @@ const discriminatorWeight: Fill = (out, random, shape) => {
   for (let i = 0; i < out.length; i++) out[i] = mean + 0.02 * random.normal();
 };
 
+/** N(0, deviation). */
+function normal(out: Float32Array, random: Random, deviation: number): void {
+  for (let i = 0; i < out.length; i++) out[i] = deviation * random.normal();
+}
+
 const fanIn: Fill = (out, random, shape) => uniform(out, random, Math.sqrt(1 / sizeOf(shape.slice(1))));
 
 /** PatchGAN's start (arXiv 1703.10593, appendix): a deviation of 0.02, around 1 for the scales of normalisations. */
@@ -42,6 +49,13 @@ const RULES: readonly (readonly [RegExp, Fill])[] = [
   [/^discriminator\..*\.weight$/, discriminatorWeight],
   [/(norm\d?|norm_out|ln_\w+|norm)\.weight$/, constant(1)],
   [/bias$/, constant(0)],
+  [/^output\.weight$/, constant(0)],
+  [
+    /^(tok_embeddings|semantic_embeddings|image_projection|cls_embedding|layers\.\d+\.(attention|feed_forward))\..*weight$/,
+    (out, random) => normal(out, random, 0.02),
+  ],
+  // What stands for no caption: of length 1 a row, as LlamaGen draws it.
+  [/^cls_embedding\.uncond_embedding$/, (out, random, shape) => normal(out, random, shape[1]! ** -0.5)],
   [/\bmain\.\d+\.weight$/, patchWeight],
   [/\brunning_mean$/, constant(0)],
   [/\brunning_var$/, constant(1)],
