@@ -1,6 +1,6 @@
 /**
  * LlamaGen's GPT (arXiv 2406.06525): a decoder-only transformer that continues a condition, a class or the features of a
- * caption, with the ids of a picture. RMSNorm, SwiGLU, rotary positions on the grid, no biases, no learned positions.
+ * caption, with the ids of a picture. The blocks are those of `nn/decoder.ts`, with rotary positions on the grid.
  *
  * Parameter names are those of the released checkpoints. Follows LlamaGen's `autoregressive/models/gpt.py`: condition
  * positions have neither sine nor cosine, so that their queries and keys are 0 and only their values are read. Differs
@@ -11,44 +11,32 @@
  */
 import { type NDArray, ndarray } from "../core/index.ts";
 import {
-  add,
-  boundary,
   concat,
   type Graph,
   gather,
   gelu,
   less,
   maximum,
-  mul,
   pad,
   reshape,
   slice,
-  split,
   type Tensor,
-  transpose,
   where,
 } from "../graph/index.ts";
 import {
+  type Attend,
   attend,
-  attendInParts,
+  CACHE,
+  cachedAttention,
   causalMask,
+  decoderBlocks,
+  decoderHead,
   gridRotaryTable,
   linear,
-  mergeHeads,
-  rmsNorm,
-  rotate,
+  type Rotary,
   type Scope,
-  splitHeads,
-  swish,
 } from "../nn/index.ts";
 import type { GptConfig } from "./gpt-config.ts";
-import type { Attend } from "./vision-transformer.ts";
-
-/** The cosine and sine of the positions at hand, both (L, d). */
-export interface Rotary {
-  readonly cos: Tensor;
-  readonly sin: Tensor;
-}
 
 const UNBIASED = { bias: false } as const;
 
@@ -86,47 +74,6 @@ export function gptCondition(scope: Scope, condition: Tensor, drop: Tensor, conf
 /** The embeddings of ids i32 (B, N), (B, N, D). */
 export function gptEmbedding(scope: Scope, ids: Tensor, { vocabSize, width }: GptConfig): Tensor {
   return gather(scope.parameter("tok_embeddings.weight", [vocabSize, width]), ids);
-}
-
-/** w2(silu(w1 x) * w3 x). (B, L, D) -> the same. */
-function swiGlu(scope: Scope, x: Tensor, { hidden, width }: GptConfig): Tensor {
-  const gate = swish(linear(scope.at("w1"), x, hidden, UNBIASED));
-  return linear(scope.at("w2"), mul(gate, linear(scope.at("w3"), x, hidden, UNBIASED)), width, UNBIASED);
-}
-
-/** x += attention(norm(x)); x += swiglu(norm(x)). (B, L, D) -> the same. */
-export function gptBlock(scope: Scope, x: Tensor, rotary: Rotary, attention: Attend, config: GptConfig): Tensor {
-  const { width, numHeads, numKvHeads, normEps } = config;
-  const headWidth = width / numHeads;
-  const turned = numHeads + numKvHeads; // queries and keys are turned together
-  const normal = rmsNorm(scope.at("attention_norm"), x, normEps);
-  const qkv = linear(scope.at("attention.wqkv"), normal, (turned + numKvHeads) * headWidth, UNBIASED);
-  const [qk, values] = split(qkv, -1, [turned * headWidth, numKvHeads * headWidth]);
-  const heads = rotate(reshape(qk!, [...x.shape.slice(0, 2), turned, headWidth]), rotary.cos, rotary.sin);
-  const [q, k] = split(heads, 2, [numHeads, numKvHeads]).map((part) => transpose(part, [0, 2, 1, 3])); // -> (B, A, L, d)
-  const mixed = mergeHeads(attention(q!, k!, splitHeads(values!, numKvHeads)));
-  const middle = add(x, linear(scope.at("attention.wo"), mixed, width, UNBIASED));
-  return add(middle, swiGlu(scope.at("feed_forward"), rmsNorm(scope.at("ffn_norm"), middle, normEps), config));
-}
-
-/** All blocks: (B, L, D) -> (B, L, D). */
-function gptBlocks(
-  scope: Scope,
-  embedded: Tensor,
-  rotary: Rotary,
-  attentionOf: (block: number) => Attend,
-  config: GptConfig,
-): Tensor {
-  let x = boundary(embedded);
-  for (let i = 0; i < config.depth; i++) {
-    x = boundary(gptBlock(scope.at(`layers.${i}`), x, rotary, attentionOf(i), config));
-  }
-  return x;
-}
-
-/** The final norm and the output layer: (B, L, D) -> logits (B, L, V). */
-function gptHead(scope: Scope, x: Tensor, { vocabSize, normEps }: GptConfig): Tensor {
-  return linear(scope.at("output"), rmsNorm(scope.at("norm"), x, normEps), vocabSize, UNBIASED);
 }
 
 /**
@@ -167,8 +114,8 @@ export function gptLogits(scope: Scope, { ids, condition, drop, valid }: GptSequ
   const rotary = { cos: slice(table.cos, 0, 0, length), sin: slice(table.sin, 0, 0, length) };
   const mask = valid ? captionMask(valid, length) : causalMask(graph, length);
   const attention: Attend = (q, k, v) => attend(q, k, v, mask);
-  const x = gptBlocks(scope, count > 1 ? concat([before, read], 1) : before, rotary, () => attention, config);
-  return gptHead(scope, slice(x, 1, tokens - 1, length), config);
+  const x = decoderBlocks(scope, count > 1 ? concat([before, read], 1) : before, rotary, () => attention, config);
+  return decoderHead(scope, slice(x, 1, tokens - 1, length), config.vocabSize, config);
 }
 
 /** The inputs and outputs of a cached step, by name. */
@@ -176,15 +123,8 @@ export const GPT_STEP = {
   ids: "ids",
   embedded: "embedded",
   positions: "positions",
-  cacheMask: "cache_mask",
-  newMask: "new_mask",
   logits: "logits",
-  newKeys: "new_keys",
-  newValues: "new_values",
-  /** The input that is the cache of keys of a block. */
-  keys: (block: number) => `keys.${block}`,
-  /** The input that is the cache of values of a block. */
-  values: (block: number) => `values.${block}`,
+  ...CACHE,
 } as const;
 
 /**
@@ -193,8 +133,7 @@ export const GPT_STEP = {
  * Inputs: `ids` i32 (B, S), where -1 stands for a position that is given as a row of `embedded` f32 (B, S, D) instead (the
  * condition); `positions` i32 (S); `cache_mask` f32 (B, 1, 1, P) to add to the scores over the cache; `new_mask` f32
  * (B, 1, S, S) for those over the new positions; and for each block a cache of keys and one of values, f32 (B, Ak, P, d).
- * Outputs: `logits` (B, 1, V) after the last position, and `new_keys`, `new_values` f32 (depth, B, Ak, S, d) for the caller
- * to store. The cache is only read: an output that holds all of it would be copied at each step.
+ * Outputs: `logits` (B, 1, V) after the last position, and `new_keys`, `new_values`: see `cachedAttention`.
  */
 export function gptStep(scope: Scope, config: GptConfig): void {
   const { graph } = scope;
@@ -203,25 +142,17 @@ export function gptStep(scope: Scope, config: GptConfig): void {
   const ids = graph.input(GPT_STEP.ids, "i32", ["B", "S"]);
   const embedded = graph.input(GPT_STEP.embedded, "f32", ["B", "S", width]);
   const positions = graph.input(GPT_STEP.positions, "i32", ["S"]);
-  const cacheMask = graph.input(GPT_STEP.cacheMask, "f32", ["B", 1, 1, length]);
-  const newMask = graph.input(GPT_STEP.newMask, "f32", ["B", 1, "S", "S"]);
+  const attention = cachedAttention(graph, {
+    cache: ["B", numKvHeads, length, width / numHeads],
+    cacheMask: ["B", 1, 1, length],
+    newMask: ["B", 1, "S", "S"],
+  });
   const table = rotaryConstants(graph, config);
   const rotary = { cos: gather(table.cos, positions), sin: gather(table.sin, positions) };
   const rows = gptEmbedding(scope, maximum(ids, 0), config);
   const x = where(reshape(less(ids, 0), ["B", "S", 1]), embedded, rows);
-  const fresh: Record<"keys" | "values", Tensor[]> = { keys: [], values: [] };
-  const attentionOf = (block: number): Attend => {
-    const cache = (name: string) => graph.input(name, "f32", ["B", numKvHeads, length, width / numHeads]);
-    const old = { keys: cache(GPT_STEP.keys(block)), values: cache(GPT_STEP.values(block)), mask: cacheMask };
-    return (q, keys, values) => {
-      fresh.keys.push(reshape(keys, [1, ...keys.shape]));
-      fresh.values.push(reshape(values, [1, ...values.shape]));
-      return attendInParts(q, old, { keys, values, mask: newMask });
-    };
-  };
-  const out = gptBlocks(scope, x, rotary, attentionOf, config);
+  const out = decoderBlocks(scope, x, rotary, attention.attentionOf, config);
   const last: NDArray = ndarray("i32", [1], Int32Array.of(-1));
-  graph.output(GPT_STEP.logits, gptHead(scope, gather(out, graph.constant(last), 1), config));
-  graph.output(GPT_STEP.newKeys, concat(fresh.keys, 0));
-  graph.output(GPT_STEP.newValues, concat(fresh.values, 0));
+  graph.output(GPT_STEP.logits, decoderHead(scope, gather(out, graph.constant(last), 1), config.vocabSize, config));
+  attention.output();
 }

@@ -67,6 +67,9 @@ export function attend(q: Tensor, k: Tensor, v: Tensor, mask?: Tensor): Tensor {
   return matmulHeads(softmax(mask ? add(scores, mask) : scores), v);
 }
 
+/** How the heads of a block attend: q (B, A, M, d) over k, v (B, A or fewer, N, d) -> (B, A, M, d). */
+export type Attend = (q: Tensor, k: Tensor, v: Tensor) => Tensor;
+
 /** Keys and values (B, A, N, d) that may be attended to, and what is added to the scores over them. */
 export interface KeysAndValues {
   readonly keys: Tensor;

@@ -5,13 +5,12 @@ import { nextTokenLoss } from "../../src/losses/index.ts";
 import {
   captionMask,
   type GptSequence,
-  gptBlock,
   gptCondition,
   gptEmbedding,
   gptLogits,
   rotaryConstants,
 } from "../../src/models/index.ts";
-import { attend, causalMask, gridRotaryTable, Scope } from "../../src/nn/index.ts";
+import { attend, causalMask, decoderBlock, gridRotaryTable, Scope } from "../../src/nn/index.ts";
 import { createOrtBackend } from "../../src/node/ort-backend.ts";
 import { maxDifference } from "../goldens.ts";
 import { asBool, asF32, GPT_NAMES, type GptGolden, readGptGolden } from "../gpt-goldens.ts";
@@ -41,7 +40,7 @@ function blockValues(scope: Scope, inputs: GptSequence, config: GptGolden["confi
   const mask = inputs.valid ? captionMask(inputs.valid, length) : causalMask(scope.graph, length);
   let x = concat([gptCondition(scope, inputs.condition, inputs.drop, config), read], 1);
   return Array.from({ length: config.depth }, (_, i) => {
-    x = gptBlock(scope.at(`layers.${i}`), x, rotary, (q, k, v) => attend(q, k, v, mask), config);
+    x = decoderBlock(scope.at(`layers.${i}`), x, rotary, (q, k, v) => attend(q, k, v, mask), config);
     return x;
   });
 }
