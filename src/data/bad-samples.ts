@@ -9,6 +9,7 @@ const REASONS: Partial<Record<ErrorCode, string>> = {
   FILE_NOT_FOUND: "no image",
   FILE_READ_FAILED: "unreadable",
   FILE_CORRUPT: "unreadable",
+  FILE_UNSUPPORTED: "unreadable",
   DATA_INVALID: "unreadable",
   DOWNLOAD_FAILED: "not downloaded",
   TOKENIZER_INVALID: "caption not tokenizable",

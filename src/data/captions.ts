@@ -1,6 +1,6 @@
 /** Which text goes with a picture: one of its captions, perhaps in a sentence. */
 import { type NDArray, Random } from "../core/index.ts";
-import type { Sample } from "./dataset.ts";
+import type { DescribedSample } from "./dataset.ts";
 import { type StreamOwner, sampleSeed } from "./sample-seed.ts";
 
 /** How a caption is chosen. */
@@ -18,12 +18,12 @@ export interface CaptionTokenizer {
 }
 
 /** The captions that say something. */
-export function usableCaptions({ captions }: Sample): readonly string[] {
+export function usableCaptions({ captions }: Pick<DescribedSample, "captions">): readonly string[] {
   return captions.filter((caption) => caption.trim() !== "");
 }
 
 /** The text of a sample in an epoch; empty where it has no caption. */
-export function captionOf(sample: Sample, owner: StreamOwner, options: CaptionOptions): string {
+export function captionOf(sample: DescribedSample, owner: StreamOwner, options: CaptionOptions): string {
   const { captions = "first", templates = ["{}"] } = options;
   const texts = usableCaptions(sample);
   if (texts.length === 0) return "";

@@ -16,6 +16,12 @@ export interface ColumnOptions {
   readonly conceptColumn?: string | undefined;
 }
 
+/** As `ColumnOptions`, of tables that hold ids in place of pictures. */
+export interface IdsColumnOptions extends Omit<ColumnOptions, "imageColumn"> {
+  /** Usual names: ids, image_ids, codes. */
+  readonly idsColumn?: string | undefined;
+}
+
 /** The columns that were found. */
 export interface ColumnChoice {
   /** Undefined only where none is wanted. */
@@ -26,6 +32,7 @@ export interface ColumnChoice {
 
 /** The usual names, the first found being taken. */
 const USUAL = {
+  ids: ["ids", "image_ids", "codes"],
   image: ["filepath", "image", "file", "path", "file_name", "filename", "image_path", "jpg", "url", "image_url"],
   caption: ["title", "caption", "captions", "text", "texts", "label"],
   concept: ["concept"],
@@ -39,19 +46,35 @@ const CLASS_COLUMN = "label";
  * @throws DATA_INVALID for a named column that is not there, or no column of pictures
  */
 export function chooseColumns(columns: readonly string[], options: ColumnOptions, where: string): ColumnChoice {
-  const image = options.imageColumn === null ? undefined : chooseImage(columns, options.imageColumn, where);
+  const image = options.imageColumn === null ? undefined : chooseContent(columns, "image", options.imageColumn, where);
   const caption = choose(columns, "caption", options.captionColumn, where);
   const concept = choose(columns, "concept", options.conceptColumn, where);
   return { image, caption, concept: concept ?? (caption === CLASS_COLUMN ? caption : undefined) };
 }
 
-function chooseImage(columns: readonly string[], named: string | undefined, where: string): string {
-  const image = choose(columns, "image", named, where);
-  if (image !== undefined) return image;
-  const usual = USUAL.image.join(", ");
+/** Finds the columns of a table of ids. @throws DATA_INVALID for a named column that is not there, or no column of ids */
+export function chooseIdsColumns(
+  columns: readonly string[],
+  options: IdsColumnOptions,
+  where: string,
+): Omit<ColumnChoice, "image"> & { readonly ids: string } {
+  const { image: _, ...others } = chooseColumns(columns, { ...options, imageColumn: null }, where);
+  return { ...others, ids: chooseContent(columns, "ids", options.idsColumn, where) };
+}
+
+const CONTENTS = { image: "pictures", ids: "ids" } as const;
+
+function chooseContent(
+  columns: readonly string[],
+  kind: keyof typeof CONTENTS,
+  named: string | undefined,
+  where: string,
+): string {
+  const column = choose(columns, kind, named, where);
+  if (column !== undefined) return column;
   throw new ToklipError(
     "DATA_INVALID",
-    `${where}: no column of pictures (${usual}): it has ${listed(columns)}; name one with imageColumn`,
+    `${where}: no column of ${CONTENTS[kind]} (${USUAL[kind].join(", ")}): it has ${listed(columns)}; name one with ${kind}Column`,
   );
 }
 

@@ -4,10 +4,18 @@
  */
 import type { LongCallOptions } from "../core/index.ts";
 
-/** A picture and what is known about it, as a source holds it: nothing is decoded yet. */
-export interface Sample {
+/** What any data set knows of a sample, whatever it holds of the picture itself. */
+export interface DescribedSample {
   /** Names the sample within its data set, for messages and caches: `"shard-0001.tar/000123"`, `"cats/a.png"`. */
   readonly key: string;
+  /** Texts that describe it; empty where there are none. */
+  readonly captions: readonly string[];
+  /** Samples that share a concept are no negatives of one another. */
+  readonly concept?: string;
+}
+
+/** A picture and what is known about it, as a source holds it: nothing is decoded yet. */
+export interface Sample extends DescribedSample {
   /** The bytes of the picture's file, read when they are asked for. @throws FILE_NOT_FOUND, FILE_READ_FAILED, ... */
   image(signal?: AbortSignal): Promise<Uint8Array>;
   /**
@@ -15,10 +23,12 @@ export interface Sample {
    * without reading it: for caches.
    */
   version?(): Promise<string>;
-  /** Texts that describe it; empty where there are none. */
-  readonly captions: readonly string[];
-  /** Samples that share a concept are no negatives of one another. */
-  readonly concept?: string;
+}
+
+/** A picture that a tokenizer has read already, and what is known about it. */
+export interface IdsSample extends DescribedSample {
+  /** i32 (V*N): the ids of V variants of the picture (crops, flips), one variant after another, each row by row. */
+  readonly ids: Int32Array;
 }
 
 /** A sample that could not be used, and why: it is counted, not dropped in silence. */
@@ -31,8 +41,8 @@ export interface BadSample {
 }
 
 /** One step of a data set: a sample or why there is none, and the position right after it. */
-export interface DataItem {
-  readonly sample?: Sample;
+export interface DataItem<S = Sample> {
+  readonly sample?: S;
   readonly bad?: BadSample;
   readonly position: DataPosition;
 }
@@ -59,11 +69,11 @@ export interface ReadOptions extends LongCallOptions {
 }
 
 /** A collection of samples. */
-export interface Dataset {
+export interface Dataset<S = Sample> {
   /** The number of samples, where it is known without reading everything. */
   readonly size?: number;
   /** What it is, for messages and for the run folder: `"webdataset data/{00..07}.tar"`. */
   readonly name: string;
   /** Reads samples in order. @throws DATA_EMPTY when a whole epoch gives no sample. */
-  read(options: ReadOptions): AsyncIterable<DataItem>;
+  read(options: ReadOptions): AsyncIterable<DataItem<S>>;
 }

@@ -2,18 +2,19 @@
 export { type BadCounts, type BadLimit, BadSampleLog } from "./bad-samples.ts";
 export type { Batch } from "./batch.ts";
 export type { CaptionOptions, CaptionTokenizer } from "./captions.ts";
-export type { ColumnOptions } from "./column-choice.ts";
+export type { ColumnOptions, IdsColumnOptions } from "./column-choice.ts";
 export type { CsvSeparator } from "./csv.ts";
 export type { DataFiles } from "./data-files.ts";
 export * from "./dataset.ts";
 export { type DecodeSample, type DecodeSpec, samplePixels } from "./decode.ts";
 export { type Block, type BlockLayout, epochOrder, mixSeed, type OrderOptions } from "./epoch-order.ts";
+export { openIdsTable } from "./ids-table.ts";
 export { type ImageFolderOptions, openImageFolder } from "./image-folder.ts";
 export * from "./indexed-dataset.ts";
 export { type LoaderOptions, loadBatches } from "./loader.ts";
 export { openManifest } from "./manifest.ts";
 export { nearestName } from "./nearest-name.ts";
-export { openParquet, type ParquetOptions } from "./parquet.ts";
+export { openIdsParquet, openParquet, type ParquetOptions, type ParquetReading } from "./parquet.ts";
 export type { PictureRecall, RecalledPicture } from "./recall.ts";
 export type { GrowingFile, RowStorage } from "./row-storage.ts";
 export { KEY_BYTES, type KeyedRow, RowTable, type RowTableOptions } from "./row-table.ts";
@@ -21,4 +22,4 @@ export { parseShards, parseShardWeights, type ShardPart } from "./shard-list.ts"
 export * from "./shard-source.ts";
 export { ShuffleBuffer, type ShuffleState } from "./shuffle-buffer.ts";
 export type { TableOptions } from "./table.ts";
-export { type WebDatasetOptions, webdataset } from "./webdataset.ts";
+export { idsWebdataset, type WebDatasetOptions, webdataset } from "./webdataset.ts";

@@ -8,10 +8,10 @@ import type { BadSample, DataItem, DataPosition, Dataset, ReadOptions, Sample } 
 import { type BlockLayout, epochOrder } from "./epoch-order.ts";
 
 /** What is found at an index: a sample, or why there is none. */
-export type IndexedEntry = { readonly sample: Sample } | { readonly bad: BadSample };
+export type IndexedEntry<S = Sample> = { readonly sample: S } | { readonly bad: BadSample };
 
 /** Samples by number. */
-export interface SampleList {
+export interface SampleList<S = Sample> {
   /** As `Dataset.name`. */
   readonly name: string;
   readonly size: number;
@@ -21,7 +21,7 @@ export interface SampleList {
    * The sample at an index in [0, size). A sample that cannot be used is an answer, not an error.
    * @throws what keeps all samples from being read: FILE_NOT_FOUND, FILE_READ_FAILED, DATA_INVALID, ABORTED
    */
-  entry(index: number, signal?: AbortSignal): Promise<IndexedEntry>;
+  entry(index: number, signal?: AbortSignal): Promise<IndexedEntry<S>>;
 }
 
 /** Where reading stands: `index` samples of epoch `epoch` have come, of `size`. */
@@ -35,11 +35,11 @@ export interface IndexedPosition extends DataPosition {
  * Reading throws RESUME_MISMATCH for a position of other data, DATA_EMPTY when there is no sample or a whole epoch of
  * bad ones.
  */
-export function indexedDataset(list: SampleList): Dataset {
+export function indexedDataset<S>(list: SampleList<S>): Dataset<S> {
   return { name: list.name, size: list.size, read: (options) => readList(list, options) };
 }
 
-async function* readList(list: SampleList, options: ReadOptions): AsyncGenerator<DataItem, void, undefined> {
+async function* readList<S>(list: SampleList<S>, options: ReadOptions): AsyncGenerator<DataItem<S>, void, undefined> {
   const { seed, from, shuffle = true, epochs = Number.POSITIVE_INFINITY, signal } = options;
   const { name, size } = list;
   const layout = list.layout ?? { blocks: [{ rows: size, bytes: 0 }], windowBlocks: 1, windowBytes: 0 };
@@ -59,7 +59,7 @@ async function* readList(list: SampleList, options: ReadOptions): AsyncGenerator
 }
 
 /** @throws RESUME_MISMATCH */
-function checkPosition({ name, size }: SampleList, from: DataPosition): IndexedPosition {
+function checkPosition({ name, size }: Pick<SampleList, "name" | "size">, from: DataPosition): IndexedPosition {
   const { epoch, index, size: sizeThen } = from;
   if (sizeThen !== size) {
     const then = typeof sizeThen === "number" ? `${sizeThen} samples` : "another kind";

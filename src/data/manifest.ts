@@ -4,7 +4,7 @@
  * Rows of text tables stay on disk: what is held is where each begins. A row that is malformed is a bad sample, met when
  * its turn comes.
  */
-import { messageOf, ToklipError, throwIfAborted } from "../core/index.ts";
+import { ToklipError, throwIfAborted } from "../core/index.ts";
 import { openCsvTable } from "./csv-table.ts";
 import { type DataFiles, readPicture } from "./data-files.ts";
 import type { BadSample, Dataset, Sample } from "./dataset.ts";
@@ -12,8 +12,8 @@ import { type IndexedEntry, indexedDataset, type SampleList } from "./indexed-da
 import { openJsonlTable } from "./jsonl-table.ts";
 import { openParquet } from "./parquet.ts";
 import { pictureVersion } from "./recall.ts";
-import { MAX_RECORD_BYTES, readRecord } from "./record-index.ts";
-import type { OpenTable, TableOptions, TableRow } from "./table.ts";
+import type { TableOptions, TableRow } from "./table.ts";
+import { describedBy, TableRows } from "./table-rows.ts";
 
 const TABLES = new Map([
   [".csv", openCsvTable],
@@ -49,10 +49,11 @@ export async function* tableCaptions(
   path: string,
   options: Pick<TableOptions, "captionColumn" | "signal" | "onProgress"> = {},
 ): AsyncGenerator<{ readonly captions: readonly string[] } | { readonly bad: BadSample }> {
-  const rows = await TableSamples.open(files, path, { ...options, imageColumn: null });
+  const rows = await openRows(files, path, { ...options, imageColumn: null });
   for (let index = 0; index < rows.size; index++) {
     throwIfAborted(options.signal, path);
-    yield await rows.captions(index);
+    const read = await rows.row(index);
+    yield "row" in read ? { captions: read.row.captions } : read;
   }
 }
 
@@ -60,18 +61,13 @@ function extensionOf(path: string): string {
   return /\.[a-z]+$/.exec(path.toLowerCase())?.[0] ?? "";
 }
 
-async function openTable(files: DataFiles, path: string, options: TableOptions): Promise<OpenTable> {
+async function openRows(files: DataFiles, path: string, options: TableOptions): Promise<TableRows> {
   const open = TABLES.get(extensionOf(path));
   if (open === undefined) {
     const known = [...TABLES.keys(), ".parquet"].join(", ");
     throw new ToklipError("FILE_UNSUPPORTED", `${path}: expected a table: ${known}`);
   }
-  const source = await files.open(path);
-  try {
-    return await open(source, options);
-  } finally {
-    await source.close?.();
-  }
+  return TableRows.open(files, path, (source) => open(source, options));
 }
 
 /** The rows of a table as samples: each its own, or those of one picture together. */
@@ -79,102 +75,70 @@ class TableSamples implements SampleList {
   readonly name: string;
   readonly size: number;
   private readonly files: DataFiles;
-  private readonly path: string;
-  private readonly table: OpenTable;
+  private readonly rows: TableRows;
   private readonly imageRoot: string;
   private readonly groups: readonly (readonly number[])[] | undefined;
 
   /** Finds the rows, and groups them where that is wanted, for which all are read. */
   static async open(files: DataFiles, path: string, options: TableOptions): Promise<TableSamples> {
-    const table = await openTable(files, path, options);
-    const rows = new TableSamples(files, path, table, options, undefined);
-    if (!options.groupByImage) return rows;
-    return new TableSamples(files, path, table, options, await rows.byImage(options));
+    const rows = await openRows(files, path, options);
+    return new TableSamples(files, rows, options, options.groupByImage ? await byImage(rows, options) : undefined);
   }
 
   private constructor(
     files: DataFiles,
-    path: string,
-    table: OpenTable,
+    rows: TableRows,
     options: TableOptions,
     groups: readonly (readonly number[])[] | undefined,
   ) {
-    this.name = `manifest ${path}`;
+    this.name = `manifest ${rows.path}`;
     this.files = files;
-    this.path = path;
-    this.table = table;
-    this.imageRoot = options.imageRoot ?? files.folderOf(path);
+    this.rows = rows;
+    this.imageRoot = options.imageRoot ?? files.folderOf(rows.path);
     this.groups = groups;
-    this.size = groups?.length ?? Math.max(0, table.index.size - table.firstRecord);
+    this.size = groups?.length ?? rows.size;
   }
 
   async entry(index: number): Promise<IndexedEntry> {
     const numbers = this.groups?.[index] ?? [index];
-    const key = this.key(numbers[0]!);
     const rows: TableRow[] = [];
     for (const number of numbers) {
-      const row = await this.row(number);
-      if (typeof row === "string") return { bad: { key, reason: "malformed row", message: row } };
-      rows.push(row);
+      const read = await this.rows.row(number);
+      if ("bad" in read) return { bad: { ...read.bad, key: this.rows.key(numbers[0]!) } };
+      rows.push(read.row);
     }
-    return this.sample(key, rows);
-  }
-
-  /** The captions of a row; an ungrouped table's rows are its entries. */
-  async captions(number: number): Promise<{ readonly captions: readonly string[] } | { readonly bad: BadSample }> {
-    const row = await this.row(number);
-    if (typeof row !== "string") return { captions: row.captions };
-    return { bad: { key: this.key(number), reason: "malformed row", message: row } };
+    return this.sample(this.rows.key(numbers[0]!), rows);
   }
 
   private sample(key: string, rows: readonly TableRow[]): IndexedEntry {
     const { image } = rows[0]!;
     if (image === "") return { bad: { key, reason: "no image", message: `${key}: names no picture` } };
-    const captions = new Set(rows.flatMap((row) => row.captions).map((caption) => caption.trim()));
-    captions.delete("");
-    const concept = rows.map((row) => row.concept?.trim()).find((name) => name !== undefined && name !== "");
     const sample: Sample = {
       key,
       image: (signal) => readPicture(this.files, this.imageRoot, image, signal),
       version: () => pictureVersion(this.files, this.imageRoot, image),
-      captions: [...captions],
-      ...(concept !== undefined && { concept }),
+      ...describedBy(
+        rows.flatMap((row) => row.captions),
+        rows.map((row) => row.concept),
+      ),
     };
     return { sample };
   }
+}
 
-  /** A row, or what is wrong with it. */
-  private async row(number: number): Promise<TableRow | string> {
-    const record = number + this.table.firstRecord;
-    const key = this.key(number);
-    if (this.table.index.at(record).length > MAX_RECORD_BYTES) {
-      return `${key}: is longer than ${MAX_RECORD_BYTES} bytes: a quote is not closed`;
-    }
-    const bytes = await readRecord(this.files, this.path, this.table.index, record);
-    try {
-      return this.table.parse(bytes, key);
-    } catch (thrown) {
-      return messageOf(thrown);
-    }
+/** The numbers of the rows of each picture, in the order in which the pictures come first. */
+async function byImage(rows: TableRows, { signal, onProgress }: TableOptions): Promise<number[][]> {
+  const groups: number[][] = [];
+  const known = new Map<string, number[]>();
+  for (let number = 0; number < rows.size; number++) {
+    throwIfAborted(signal, rows.path);
+    const read = await rows.row(number);
+    const image = "row" in read ? read.row.image : "";
+    const group = known.get(image);
+    if (group === undefined) groups.push([number]);
+    else group.push(number);
+    if (group === undefined && image !== "") known.set(image, groups.at(-1)!);
+    onProgress?.({ stage: "group", item: rows.path, done: number + 1, total: rows.size, unit: "texts" });
   }
-
-  /** The numbers of the rows of each picture, in the order in which the pictures come first. */
-  private async byImage({ signal, onProgress }: TableOptions): Promise<number[][]> {
-    const groups: number[][] = [];
-    const known = new Map<string, number[]>();
-    for (let number = 0; number < this.size; number++) {
-      throwIfAborted(signal, this.name);
-      const row = await this.row(number);
-      const group = typeof row === "string" ? undefined : known.get(row.image);
-      if (group === undefined) groups.push([number]);
-      else group.push(number);
-      if (group === undefined && typeof row !== "string" && row.image !== "") known.set(row.image, groups.at(-1)!);
-      onProgress?.({ stage: "group", item: this.path, done: number + 1, total: this.size, unit: "texts" });
-    }
-    return groups;
-  }
-
-  private key(number: number): string {
-    return `${this.path}/${number + 1}`;
-  }
+  return groups;
 }

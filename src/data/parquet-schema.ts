@@ -1,8 +1,14 @@
-/** Where the pictures, captions and concepts of a Parquet file are: by its schema, and by what its writer noted. */
+/** Where the pictures or ids, captions and concepts of a Parquet file are: by its schema, and by what its writer noted. */
 import { ToklipError } from "../core/index.ts";
 import { quoted } from "../files/quoted.ts";
 import { type Json, parseJson } from "../files/strict-json.ts";
-import { type ColumnOptions, chooseColumns } from "./column-choice.ts";
+import {
+  type ColumnChoice,
+  type ColumnOptions,
+  chooseColumns,
+  chooseIdsColumns,
+  type IdsColumnOptions,
+} from "./column-choice.ts";
 import { isKnownCodec } from "./parquet-codecs.ts";
 import type { ColumnLevels } from "./parquet-column.ts";
 import { PARQUET_TYPES, type ParquetField, type ParquetFooter } from "./parquet-footer.ts";
@@ -15,13 +21,8 @@ export interface LeafColumn extends ColumnLevels {
   readonly classNames?: readonly string[] | undefined;
 }
 
-/** The columns of a data set of pictures. One of the first two at least is there. */
-export interface PictureColumns {
-  readonly imageBytes?: LeafColumn;
-  readonly imagePath?: LeafColumn;
-  readonly caption?: LeafColumn;
-  readonly concept?: LeafColumn;
-}
+/** The columns that were found, by what they are for. */
+export type FoundColumns = Readonly<Record<string, LeafColumn>>;
 
 const READ_TYPES: ReadonlySet<number> = new Set(Object.values(PARQUET_TYPES));
 const MAX_NOTE_DEPTH = 64;
@@ -33,35 +34,59 @@ interface Leaf {
 }
 
 /**
- * Finds the columns.
+ * Finds the columns of pictures: `imageBytes` or `imagePath` or both, `caption`, `concept`.
  * @throws DATA_INVALID for columns that are not there or hold something else; FILE_UNSUPPORTED for a compression that is not
  * read; FILE_CORRUPT where row groups do not have the columns of the schema
  */
-export function findColumns(footer: ParquetFooter, options: ColumnOptions, where: string): PictureColumns {
+export function findColumns(footer: ParquetFooter, options: ColumnOptions, where: string): FoundColumns {
   const leaves = listLeaves(footer.fields);
-  const choice = chooseColumns(
-    footer.fields.map(({ name }) => name),
-    options,
-    where,
-  );
+  const { image, ...texts } = chooseColumns(namesOf(footer), options, where);
+  const pictures = image === undefined ? {} : pictureColumns(leaves, image, where);
+  return checkedColumns(footer, { ...pictures, ...textColumns(footer, leaves, texts, where) }, leaves, where);
+}
+
+/** Finds the columns of ids: `ids`, `caption`, `concept`. @throws as `findColumns` */
+export function findIdsColumns(footer: ParquetFooter, options: IdsColumnOptions, where: string): FoundColumns {
+  const leaves = listLeaves(footer.fields);
+  const { ids, ...texts } = chooseIdsColumns(namesOf(footer), options, where);
+  const columns = { ids: only(leaves, ids, where), ...textColumns(footer, leaves, texts, where) };
+  return checkedColumns(footer, columns, leaves, where);
+}
+
+function namesOf({ fields }: ParquetFooter): string[] {
+  return fields.map(({ name }) => name);
+}
+
+function textColumns(
+  footer: ParquetFooter,
+  leaves: readonly Leaf[],
+  { caption, concept }: Pick<ColumnChoice, "caption" | "concept">,
+  where: string,
+) {
   const column = (name: string | undefined): LeafColumn | undefined =>
     name === undefined ? undefined : { ...only(leaves, name, where), classNames: classNames(footer, name) };
-  const columns = {
-    ...(choice.image !== undefined && pictureColumns(leaves, choice.image, where)),
-    caption: column(choice.caption),
-    concept: column(choice.concept),
-  };
-  const found = Object.fromEntries(Object.entries(columns).filter(([, leaf]) => leaf !== undefined));
-  checkRowGroups(footer, Object.values(found) as LeafColumn[], leaves, where);
-  return found;
+  return { caption: column(caption), concept: column(concept) };
+}
+
+/** The columns that there are. */
+function checkedColumns(
+  footer: ParquetFooter,
+  columns: Readonly<Record<string, LeafColumn | undefined>>,
+  leaves: readonly Leaf[],
+  where: string,
+): FoundColumns {
+  const found = Object.entries(columns).filter((entry): entry is [string, LeafColumn] => entry[1] !== undefined);
+  checkRowGroups(
+    footer,
+    found.map(([, leaf]) => leaf),
+    leaves,
+    where,
+  );
+  return Object.fromEntries(found);
 }
 
 /** A struct of bytes and path, either alone, or one column that holds bytes, or text: then paths. */
-function pictureColumns(
-  leaves: readonly Leaf[],
-  name: string,
-  where: string,
-): Pick<PictureColumns, "imageBytes" | "imagePath"> {
+function pictureColumns(leaves: readonly Leaf[], name: string, where: string): FoundColumns {
   const found = leaves.filter(({ path }) => path[0]!.name === name && path.at(-1)!.type === PARQUET_TYPES.BYTE_ARRAY);
   const child = (key: string) => found.find(({ path }) => path.length === 2 && path[1]!.name === key);
   const plain = found.find(({ path }) => path.length === 1);

@@ -8,27 +8,33 @@
  */
 import { type ByteSource, type LongCallOptions, messageOf, ToklipError, throwIfAborted } from "../core/index.ts";
 import { decodeUtf8 } from "../files/utf8.ts";
-import type { ColumnOptions } from "./column-choice.ts";
+import type { ColumnOptions, IdsColumnOptions } from "./column-choice.ts";
 import { type DataFiles, readPicture } from "./data-files.ts";
-import type { Dataset } from "./dataset.ts";
+import type { Dataset, IdsSample, Sample } from "./dataset.ts";
 import { type BlockLayout, blockStarts } from "./epoch-order.ts";
 import { type IndexedEntry, indexedDataset, type SampleList } from "./indexed-dataset.ts";
 import { prepareCodecs } from "./parquet-codecs.ts";
 import { type Column, decodeColumn, lastAtMost } from "./parquet-column.ts";
 import { type ColumnChunk, type ParquetFooter, type RowGroup, readParquetFooter } from "./parquet-footer.ts";
-import { findColumns, type LeafColumn, type PictureColumns } from "./parquet-schema.ts";
+import { type FoundColumns, findColumns, findIdsColumns } from "./parquet-schema.ts";
+import { checkedIds } from "./picture-ids.ts";
 import { bytesVersion, pictureVersion } from "./recall.ts";
+import { describedBy } from "./table-rows.ts";
 
-/** How Parquet files are read. */
-export interface ParquetOptions extends ColumnOptions, LongCallOptions {
-  /** What relative paths of pictures are relative to. Default: each file's folder. */
-  readonly imageRoot?: string | undefined;
+/** How Parquet files are read, whatever they hold. */
+export interface ParquetReading extends LongCallOptions {
   /** The most row groups that are shuffled together and held. Default 16. */
   readonly windowGroups?: number | undefined;
   /** The most bytes of row groups that are held, unless a single one has more. Default 256 MiB. */
   readonly windowBytes?: number | undefined;
   /** The most bytes that one row group may have. Default 1 GiB. */
   readonly maxGroupBytes?: number | undefined;
+}
+
+/** How Parquet files of pictures are read. */
+export interface ParquetOptions extends ColumnOptions, ParquetReading {
+  /** What relative paths of pictures are relative to. Default: each file's folder. */
+  readonly imageRoot?: string | undefined;
 }
 
 const DEFAULT_WINDOW_GROUPS = 16;
@@ -42,30 +48,64 @@ const TOLERANCE = { factor: 4, bytes: 2 ** 20 };
  * @throws FILE_CORRUPT; FILE_UNSUPPORTED for a compression or row groups that are not read; DATA_INVALID for columns that
  * are not there or of another type; FILE_NOT_FOUND, FILE_READ_FAILED, ABORTED
  */
-export async function openParquet(
+export function openParquet(
   files: DataFiles,
   paths: readonly string[],
   options: ParquetOptions = {},
 ): Promise<Dataset> {
+  return openSamples(files, paths, options, {
+    find: (footer, where) => findColumns(footer, options, where),
+    sample: (row) => pictureSample(files, row, options.imageRoot ?? files.folderOf(row.file.path)),
+  });
+}
+
+/**
+ * Opens files that have ids in place of pictures, as a column of lists of whole numbers (or of lists of lists, one for
+ * each variant).
+ * @throws as `openParquet`
+ */
+export function openIdsParquet(
+  files: DataFiles,
+  paths: readonly string[],
+  options: IdsColumnOptions & ParquetReading = {},
+): Promise<Dataset<IdsSample>> {
+  return openSamples(files, paths, options, {
+    find: (footer, where) => findIdsColumns(footer, options, where),
+    sample: idsSample,
+  });
+}
+
+/** What the samples of a file are. */
+interface SampleKind<S> {
+  find(footer: ParquetFooter, where: string): FoundColumns;
+  /** @throws FILE_CORRUPT for a malformed row */
+  sample(row: LoadedRow): IndexedEntry<S>;
+}
+
+async function openSamples<S>(
+  files: DataFiles,
+  paths: readonly string[],
+  options: ParquetReading,
+  kind: SampleKind<S>,
+): Promise<Dataset<S>> {
   const { signal, onProgress } = options;
   if (paths.length === 0) throw new ToklipError("DATA_EMPTY", "parquet: no files are named");
   await prepareCodecs();
   const groups: Group[] = [];
   for (const [i, path] of paths.entries()) {
     throwIfAborted(signal, path);
-    groups.push(...(await fileGroups(files, path, options)));
+    groups.push(...(await fileGroups(files, path, options, kind)));
     onProgress?.({ stage: "open", item: path, done: i + 1, total: paths.length, unit: "files" });
   }
   const name = paths.length === 1 ? `parquet ${paths[0]}` : `parquet ${paths[0]} and ${paths.length - 1} more`;
-  return indexedDataset(new ParquetSamples(name, files, groups, options));
+  return indexedDataset(new ParquetSamples(name, files, groups, options, kind));
 }
 
 /** A file as it was when it was opened. */
 interface ParquetFile {
   readonly path: string;
   readonly byteLength: number;
-  readonly columns: PictureColumns;
-  readonly imageRoot: string;
+  readonly columns: FoundColumns;
 }
 
 /** A row group of one of the files. */
@@ -78,20 +118,24 @@ interface Group {
   readonly bytes: number;
 }
 
-async function fileGroups(files: DataFiles, path: string, options: ParquetOptions): Promise<Group[]> {
+async function fileGroups(
+  files: DataFiles,
+  path: string,
+  options: ParquetReading,
+  kind: SampleKind<unknown>,
+): Promise<Group[]> {
   return withSource(files, path, async (source) => {
     const footer = await readParquetFooter(source);
-    const columns = findColumns(footer, options, source.name);
-    const imageRoot = options.imageRoot ?? files.folderOf(path);
-    return groupsOf(footer, { path, byteLength: source.byteLength, columns, imageRoot }, options);
+    const columns = kind.find(footer, source.name);
+    return groupsOf(footer, { path, byteLength: source.byteLength, columns }, options);
   });
 }
 
-function groupsOf(footer: ParquetFooter, file: ParquetFile, options: ParquetOptions): Group[] {
+function groupsOf(footer: ParquetFooter, file: ParquetFile, options: ParquetReading): Group[] {
   const { maxGroupBytes = DEFAULT_MAX_GROUP_BYTES } = options;
   let firstRow = 0;
   return footer.rowGroups.map((rowGroup, i) => {
-    const chunks = leaves(file.columns).map(({ index }) => rowGroup.columns[index]!);
+    const chunks = Object.values(file.columns).map(({ index }) => rowGroup.columns[index]!);
     const bytes = chunks.reduce((sum, chunk) => sum + chunkBytes(chunk, rowGroup.rows), 0);
     if (bytes > maxGroupBytes) {
       const problem = `row group ${i} takes ${bytes} bytes, of ${maxGroupBytes} allowed`;
@@ -107,26 +151,36 @@ function chunkBytes({ byteLength, uncompressedBytes, valueCount }: ColumnChunk, 
   return Math.max(byteLength, uncompressedBytes) + 8 * valueCount + 4 * rows;
 }
 
-function leaves(columns: PictureColumns): LeafColumn[] {
-  return Object.values(columns).filter((column) => column !== undefined);
+/** The columns of a row group, decoded. */
+type LoadedColumns = Readonly<Record<string, Column>>;
+
+/** The same, or why that was not possible. */
+type LoadedGroup = LoadedColumns | ToklipError;
+
+/** A row of a row group. */
+interface LoadedRow {
+  readonly key: string;
+  readonly file: ParquetFile;
+  readonly columns: LoadedColumns;
+  /** Its number in the group. */
+  readonly row: number;
 }
 
-/** The columns of a row group, decoded; or why that was not possible. */
-type LoadedGroup = { readonly [name in keyof PictureColumns]?: Column } | ToklipError;
-
-class ParquetSamples implements SampleList {
+class ParquetSamples<S> implements SampleList<S> {
   readonly name: string;
   readonly size: number;
   readonly layout: BlockLayout;
   private readonly files: DataFiles;
   private readonly groups: readonly Group[];
   private readonly starts: Float64Array;
+  private readonly kind: SampleKind<S>;
   /** Groups in the order of their last use. */
   private readonly held = new Map<number, Promise<LoadedGroup>>();
 
-  constructor(name: string, files: DataFiles, groups: readonly Group[], options: ParquetOptions) {
+  constructor(name: string, files: DataFiles, groups: readonly Group[], options: ParquetReading, kind: SampleKind<S>) {
     this.name = name;
     this.files = files;
+    this.kind = kind;
     this.groups = groups.filter(({ rowGroup }) => rowGroup.rows > 0);
     this.layout = {
       blocks: this.groups.map(({ rowGroup, bytes }) => ({ rows: rowGroup.rows, bytes })),
@@ -137,7 +191,7 @@ class ParquetSamples implements SampleList {
     this.size = this.groups.reduce((sum, { rowGroup }) => sum + rowGroup.rows, 0);
   }
 
-  async entry(index: number, signal?: AbortSignal): Promise<IndexedEntry> {
+  async entry(index: number, signal?: AbortSignal): Promise<IndexedEntry<S>> {
     const at = lastAtMost(this.starts, index);
     const group = this.groups[at]!;
     const row = index - this.starts[at]!;
@@ -147,31 +201,10 @@ class ParquetSamples implements SampleList {
       return { bad: { key, reason: "damaged row group", message: `${key}: ${messageOf(loaded)}` } };
     }
     try {
-      return this.sample(key, group.file, loaded, row);
+      return this.kind.sample({ key, file: group.file, columns: loaded, row });
     } catch (thrown) {
       return { bad: { key, reason: "malformed row", message: `${key}: ${messageOf(thrown)}` } };
     }
-  }
-
-  private sample(key: string, file: ParquetFile, loaded: Exclude<LoadedGroup, ToklipError>, row: number): IndexedEntry {
-    const bytes = loaded.imageBytes?.values(row)[0];
-    const path = textsOf(loaded.imagePath, row, undefined, key)[0];
-    // A copy: views would keep the pages of their row group for as long as the sample waits in some buffer.
-    const picture = bytes instanceof Uint8Array && bytes.length > 0 ? bytes.slice() : undefined;
-    if (picture === undefined && !path) {
-      return { bad: { key, reason: "no image", message: `${key}: has neither bytes nor a path of a picture` } };
-    }
-    const captions = textsOf(loaded.caption, row, file.columns.caption?.classNames, key).map((text) => text.trim());
-    const concept = textsOf(loaded.concept, row, file.columns.concept?.classNames, key)[0]?.trim();
-    return {
-      sample: {
-        key,
-        image: async (signal) => picture ?? readPicture(this.files, file.imageRoot, path!, signal),
-        version: async () => (picture ? bytesVersion(picture) : pictureVersion(this.files, file.imageRoot, path!)),
-        captions: [...new Set(captions.filter((caption) => caption !== ""))],
-        ...(concept && { concept }),
-      },
-    };
   }
 
   /** The row group, held or read. As many as a window has are held. */
@@ -205,8 +238,7 @@ class ParquetSamples implements SampleList {
         }
         const columns: { [name: string]: Column } = {};
         let maxBytes = TOLERANCE.factor * expected + TOLERANCE.bytes;
-        for (const [name, leaf] of Object.entries(file.columns) as [string, LeafColumn | undefined][]) {
-          if (leaf === undefined) continue;
+        for (const [name, leaf] of Object.entries(file.columns)) {
           throwIfAborted(signal, file.path);
           const chunk = rowGroup.columns[leaf.index]!;
           const bytes = await source.read(chunk.start, chunk.byteLength);
@@ -222,6 +254,35 @@ class ParquetSamples implements SampleList {
       throw thrown;
     }
   }
+}
+
+function pictureSample(files: DataFiles, loaded: LoadedRow, imageRoot: string): IndexedEntry<Sample> {
+  const { key, columns, row } = loaded;
+  const bytes = columns.imageBytes?.values(row)[0];
+  const path = textsOf(columns.imagePath, row, undefined, key)[0];
+  // A copy: views would keep the pages of their row group for as long as the sample waits in some buffer.
+  const picture = bytes instanceof Uint8Array && bytes.length > 0 ? bytes.slice() : undefined;
+  if (picture === undefined && !path) {
+    return { bad: { key, reason: "no image", message: `${key}: has neither bytes nor a path of a picture` } };
+  }
+  return {
+    sample: {
+      key,
+      image: async (signal) => picture ?? readPicture(files, imageRoot, path!, signal),
+      version: async () => (picture ? bytesVersion(picture) : pictureVersion(files, imageRoot, path!)),
+      ...describe(loaded),
+    },
+  };
+}
+
+function idsSample(loaded: LoadedRow): IndexedEntry<IdsSample> {
+  const { key, columns, row } = loaded;
+  return { sample: { key, ids: checkedIds(columns.ids!.values(row), key), ...describe(loaded) } };
+}
+
+function describe({ key, file, columns, row }: LoadedRow) {
+  const texts = (name: string) => textsOf(columns[name], row, file.columns[name]?.classNames, key);
+  return describedBy(texts("caption"), texts("concept"));
 }
 
 /** The texts of a row; numbers as the names of their classes. @throws FILE_CORRUPT for what is not UTF-8 */

@@ -7,7 +7,7 @@
  */
 import { type LongCallOptions, ToklipError } from "../core/index.ts";
 import { usableCaptions } from "./captions.ts";
-import type { BadSample, DataItem, DataPosition, Dataset, Sample } from "./dataset.ts";
+import type { BadSample, DataItem, DataPosition, Dataset, DescribedSample, Sample } from "./dataset.ts";
 
 /** How a data set is walked. */
 export interface WalkOptions extends LongCallOptions {
@@ -69,15 +69,20 @@ function groupOf(samples: readonly WalkedSample[], bad: SampleGroup["bad"], last
   };
 }
 
-type Walked = { readonly item: DataItem; readonly epoch: number } & (
-  | { readonly sample: Sample }
+/** One step of a walk: a sample or why there is none, the epoch it comes in, and the data set's own item. */
+export type Walked<S = Sample> = { readonly item: DataItem<S>; readonly epoch: number } & (
+  | { readonly sample: S }
   | { readonly bad: BadSample }
 );
 
-async function* walkSamples(dataset: Dataset, options: WalkOptions): AsyncGenerator<Walked> {
+/** Walks a data set sample by sample. @throws as `walkGroups` */
+export async function* walkSamples<S extends DescribedSample>(
+  dataset: Dataset<S>,
+  options: WalkOptions,
+): AsyncGenerator<Walked<S>> {
   const { epochs = Number.POSITIVE_INFINITY, from, seed, shuffle = true, signal, onProgress } = options;
   const first = from?.epoch ?? 0;
-  let last: DataItem | undefined;
+  let last: DataItem<S> | undefined;
   let usable = 0;
   let lastBad: BadSample | undefined;
   for (let epoch = first; epoch < epochs; epoch++) {
@@ -97,13 +102,13 @@ async function* walkSamples(dataset: Dataset, options: WalkOptions): AsyncGenera
   if (usable === 0 && from === undefined) throw noneUsable(dataset, lastBad);
 }
 
-function noneUsable({ name }: Dataset, lastBad: BadSample | undefined): ToklipError {
+function noneUsable({ name }: Named, lastBad: BadSample | undefined): ToklipError {
   const why =
     lastBad === undefined ? "there are no samples" : `no sample can be used, the last because: ${lastBad.message}`;
   return new ToklipError("DATA_EMPTY", `${name}: ${why}`);
 }
 
-function checkItem({ sample, bad }: DataItem, { needCaptions = false }: WalkOptions) {
+function checkItem<S extends DescribedSample>({ sample, bad }: DataItem<S>, { needCaptions = false }: WalkOptions) {
   if (sample === undefined)
     return { bad: bad ?? { key: "?", reason: "no sample", message: "the source gave nothing" } };
   if (!needCaptions || usableCaptions(sample).length > 0) return { sample };
@@ -111,12 +116,15 @@ function checkItem({ sample, bad }: DataItem, { needCaptions = false }: WalkOpti
   return { bad: { key, reason: "no caption", message: `${key}: has no caption` } };
 }
 
+/** A data set, whatever its samples are. */
+type Named = Pick<Dataset, "name">;
+
 /**
  * Refuses data of which a step would need a sample twice.
  * @param lastBad one that could not be used, for the message
  * @throws DATA_EMPTY, ARGUMENT_INVALID
  */
-export function checkSize(dataset: Dataset, size: number, groupSize: number, lastBad?: BadSample): void {
+export function checkSize(dataset: Named, size: number, groupSize: number, lastBad?: BadSample): void {
   if (size >= groupSize) return;
   if (size === 0) throw noneUsable(dataset, lastBad);
   const others = lastBad === undefined ? "" : `; the last of the others could not be used because: ${lastBad.message}`;

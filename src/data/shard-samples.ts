@@ -8,10 +8,19 @@ import { readTar, type TarEntry, type TarOptions, TruncatedTar } from "../files/
 import type { BadSample } from "./dataset.ts";
 import { type Description, describePicture, SIDECARS } from "./sidecar.ts";
 
-/** A sample with its picture's bytes in memory. */
+/** A sample with the bytes of its picture, or of what stands for it, in memory. */
 export interface ShardSample extends Description {
   readonly key: string;
-  readonly image: Uint8Array;
+  readonly content: Uint8Array;
+}
+
+/** Which of a sample's files is its content, the first of these that comes. */
+export interface ShardContent {
+  readonly extensions: ReadonlySet<string>;
+  /** What a sample without one lacks, as it is counted: "no image". */
+  readonly missing: string;
+  /** The same as a sentence. */
+  readonly problem: string;
 }
 
 /** What comes next in a shard: a sample, or why there is none. */
@@ -32,11 +41,11 @@ export interface ShardOptions {
   readonly start: number;
   /** The bytes are those of one sample, and not the rest of the shard. */
   readonly part?: boolean;
-  readonly maxImageBytes: number;
+  readonly content: ShardContent;
+  readonly maxContentBytes: number;
   readonly linePerCaption: boolean;
 }
 
-const IMAGES = new Set(["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"]);
 const MAX_SIDECAR_BYTES = 2 ** 20;
 
 /** The failures that are a shard's own, and what they are called when they are counted. */
@@ -58,8 +67,8 @@ export async function* readShardSamples(
   chunks: AsyncIterable<Uint8Array>,
   options: ShardOptions,
 ): AsyncGenerator<ShardEvent, void, undefined> {
-  const { name, start, part, maxImageBytes } = options;
-  const tar: TarOptions = { name, start, part, maxEntryBytes: Math.max(maxImageBytes, MAX_SIDECAR_BYTES) };
+  const { name, start, part, maxContentBytes } = options;
+  const tar: TarOptions = { name, start, part, maxEntryBytes: Math.max(maxContentBytes, MAX_SIDECAR_BYTES) };
   let group: SampleGroup | undefined;
   let damage: BadSample | undefined;
   try {
@@ -109,7 +118,7 @@ class SampleGroup {
   private readonly options: ShardOptions;
   private readonly start: number;
   private end: number;
-  private image: Uint8Array | undefined;
+  private content: Uint8Array | undefined;
   private readonly seen = new Set<string>();
   private readonly sidecars = new Map<string, Uint8Array>();
   private tooLarge: string | undefined;
@@ -127,28 +136,33 @@ class SampleGroup {
 
   async add(extension: string, entry: TarEntry): Promise<void> {
     this.isWhole = false;
-    const isImage = IMAGES.has(extension);
-    if (isImage || SIDECARS.has(extension)) {
+    const isContent = this.isContent(extension);
+    if (isContent || SIDECARS.has(extension)) {
       this.seen.add(extension); // of these alone, so that memory is bounded
-      await this.keep(extension, entry, isImage ? this.options.maxImageBytes : MAX_SIDECAR_BYTES);
+      await this.keep(extension, entry, isContent ? this.options.maxContentBytes : MAX_SIDECAR_BYTES);
     }
     await entry.skip();
     this.end = entry.end;
     this.isWhole = true;
   }
 
-  /** Reads what is of use: the first picture, the files beside it. */
+  private isContent(extension: string): boolean {
+    return this.options.content.extensions.has(extension);
+  }
+
+  /** Reads what is of use: the first file that is content, the files beside it. */
   private async keep(extension: string, entry: TarEntry, limit: number): Promise<void> {
-    const isImage = IMAGES.has(extension);
-    if (isImage && this.image !== undefined) return;
+    const isContent = this.isContent(extension);
+    if (isContent && this.content !== undefined) return;
     if (entry.size > limit) this.tooLarge = `its .${extension} has ${entry.size} bytes, the limit is ${limit}`;
-    else if (isImage) this.image = await entry.read();
+    else if (isContent) this.content = await entry.read();
     else this.sidecars.set(extension, await entry.read());
   }
 
   /** The sample, all its files having come. */
   close(): ShardEvent {
-    const { start, end, image, tooLarge } = this;
+    const { start, end, content, tooLarge } = this;
+    const { missing, problem } = this.options.content;
     const key = `${this.options.name}/${this.prefix}`;
     const refuse = (reason: string, message: string) => ({
       bad: { key, reason, message: `${key}: ${message}` },
@@ -156,9 +170,9 @@ class SampleGroup {
       end,
     });
     if (tooLarge !== undefined) return refuse("too large", tooLarge);
-    if (image === undefined) return refuse("no image", "no file beside its others is a picture");
+    if (content === undefined) return refuse(missing, problem);
     try {
-      return { sample: { key, image, ...describePicture(this.sidecars, this.options.linePerCaption) }, start, end };
+      return { sample: { key, content, ...describePicture(this.sidecars, this.options.linePerCaption) }, start, end };
     } catch (thrown) {
       if (!(thrown instanceof ToklipError)) throw thrown;
       return refuse("malformed text", messageOf(thrown));

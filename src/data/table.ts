@@ -14,7 +14,7 @@ export interface TableOptions extends ColumnOptions, LongCallOptions {
   readonly groupByImage?: boolean | undefined;
 }
 
-/** A row as it is written. */
+/** A row of pictures as it is written. */
 export interface TableRow {
   /** A path or an address; empty where there is none. */
   readonly image: string;
@@ -22,11 +22,16 @@ export interface TableRow {
   readonly concept: string | undefined;
 }
 
+/** A row of ids as it is written. */
+export interface IdsRow extends Omit<TableRow, "image"> {
+  readonly ids: Int32Array;
+}
+
 /** A table of text records, ready to be read row by row. */
-export interface OpenTable {
+export interface OpenTable<R = TableRow> {
   readonly index: RecordIndex;
   /** The number of records before the first row. */
   readonly firstRecord: number;
   /** Takes a record apart; `row` names it in messages. @throws FILE_CORRUPT, DATA_INVALID for a malformed one */
-  parse(bytes: Uint8Array, row: string): TableRow;
+  parse(bytes: Uint8Array, row: string): R;
 }

@@ -10,8 +10,10 @@
  * are not there, for want of memory or after resuming, are read again when their turn comes.
  */
 import { Random, type RandomState, ToklipError, throwIfAborted } from "../core/index.ts";
-import type { BadSample, DataItem, Dataset, ReadOptions, Sample } from "./dataset.ts";
+import { badSampleOf } from "./bad-samples.ts";
+import type { BadSample, DataItem, Dataset, IdsSample, ReadOptions, Sample } from "./dataset.ts";
 import { mixSeed } from "./epoch-order.ts";
+import { IDS_FILES, readPictureIds } from "./picture-ids.ts";
 import { bytesVersion } from "./recall.ts";
 import {
   describeShards,
@@ -22,7 +24,13 @@ import {
   shardLabels,
   shardWeights,
 } from "./shard-list.ts";
-import { readShardSamples, type ShardEvent, type ShardOptions, type ShardSample } from "./shard-samples.ts";
+import {
+  readShardSamples,
+  type ShardContent,
+  type ShardEvent,
+  type ShardOptions,
+  type ShardSample,
+} from "./shard-samples.ts";
 import type { ShardSource } from "./shard-source.ts";
 import { ShuffleBuffer } from "./shuffle-buffer.ts";
 import { type EpochState, fromPosition, type SampleSpan, toPosition } from "./webdataset-position.ts";
@@ -41,7 +49,7 @@ export interface WebDatasetOptions {
   readonly weights?: string | readonly number[] | undefined;
   /** Each line of a `.txt` is a caption of its own. Default false: the whole text is one. */
   readonly linePerCaption?: boolean | undefined;
-  /** Larger pictures are bad samples. Default 256 MiB. */
+  /** Samples with larger pictures, or files of ids, are bad. Default 256 MiB. */
   readonly maxImageBytes?: number | undefined;
 }
 
@@ -62,12 +70,53 @@ const MAX_BUFFER_SIZE = 1_000_000;
  * @throws DATA_INVALID for a list or weights that are malformed; DATA_EMPTY for no shards; ARGUMENT_INVALID
  */
 export function webdataset(options: WebDatasetOptions): Dataset {
-  const set = new ShardSet(options);
+  return shardDataset(options, PICTURES);
+}
+
+/**
+ * As `webdataset`, of shards that have the ids of each picture in its place: a `.npy` or `.ids`, see `picture-ids.ts`. A
+ * bad sample for one that has neither is `"no ids"`, for one that is not read `"unreadable"`.
+ * @throws as `webdataset`
+ */
+export function idsWebdataset(options: WebDatasetOptions): Dataset<IdsSample> {
+  return shardDataset(options, IDS);
+}
+
+function shardDataset<S>(options: WebDatasetOptions, kind: SampleKind<S>): Dataset<S> {
+  const set = new ShardSet(options, kind);
   return { name: set.name, read: (how) => readShards(set, how) };
 }
 
+/** What the samples of shards are. */
+interface SampleKind<S> extends ShardContent {
+  /** @throws what is wrong with the sample */
+  readonly make: (sample: ShardSample) => S | Promise<S>;
+}
+
+const PICTURES: SampleKind<Sample> = {
+  extensions: new Set(["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"]),
+  missing: "no image",
+  problem: "no file beside its others is a picture",
+  make: ({ content, ...known }) => ({
+    ...known,
+    async image(signal) {
+      throwIfAborted(signal, known.key);
+      return content;
+    },
+    version: async () => bytesVersion(content),
+  }),
+};
+
+const IDS: SampleKind<IdsSample> = {
+  extensions: IDS_FILES,
+  missing: "no ids",
+  problem: "no file beside its others holds ids (.npy or .ids)",
+  make: async ({ content, ...known }) => ({ ...known, ids: await readPictureIds(content, known.key) }),
+};
+
 /** The list of shards, and how they are read. */
-class ShardSet {
+class ShardSet<S> {
+  readonly kind: SampleKind<S>;
   readonly name: string;
   readonly shards: readonly string[];
   readonly labels: readonly string[];
@@ -76,10 +125,11 @@ class ShardSet {
   private readonly weights: readonly number[] | undefined;
   private readonly options: WebDatasetOptions;
 
-  constructor(options: WebDatasetOptions) {
+  constructor(options: WebDatasetOptions, kind: SampleKind<S>) {
     const { shards, weights, bufferSize = BUFFER_SIZE, maxBufferBytes = MAX_BUFFER_BYTES } = options;
     const parts = typeof shards === "string" ? parseShards(shards) : shards;
     const perPart = typeof weights === "string" ? parseShardWeights(weights) : weights;
+    this.kind = kind;
     this.name = `webdataset ${describeShards(parts)}`;
     this.shards = parts.flatMap((part) => part.shards);
     if (this.shards.length === 0) throw new ToklipError("DATA_EMPTY", `${this.name}: there are no shards`);
@@ -101,7 +151,8 @@ class ShardSet {
       name: this.labels[shard]!,
       start,
       part: end !== undefined,
-      maxImageBytes,
+      content: this.kind,
+      maxContentBytes: maxImageBytes,
       linePerCaption,
     };
     return readShardSamples(bytes, how);
@@ -141,7 +192,7 @@ function firstAbove(values: Float64Array, bound: number): number {
   return low;
 }
 
-async function* readShards(set: ShardSet, options: ReadOptions): AsyncGenerator<DataItem, void, undefined> {
+async function* readShards<S>(set: ShardSet<S>, options: ReadOptions): AsyncGenerator<DataItem<S>, void, undefined> {
   const { from, epochs = Number.POSITIVE_INFINITY } = options;
   let state = from && fromPosition(from, set.orderId(options), set.shards.length, set.name);
   for (let epoch = state?.epoch ?? 0; epoch < epochs; epoch++) {
@@ -150,8 +201,8 @@ async function* readShards(set: ShardSet, options: ReadOptions): AsyncGenerator<
   }
 }
 
-class EpochReader {
-  private readonly set: ShardSet;
+class EpochReader<S> {
+  private readonly set: ShardSet<S>;
   private readonly options: ReadOptions;
   private readonly epoch: number;
   private readonly shards: Uint32Array;
@@ -165,7 +216,7 @@ class EpochReader {
   private heldBytes = 0;
   private lastBad: BadSample | undefined;
 
-  constructor(set: ShardSet, options: ReadOptions, epoch: number, state: EpochState | undefined) {
+  constructor(set: ShardSet<S>, options: ReadOptions, epoch: number, state: EpochState | undefined) {
     const { shards, random } = set.order(options, epoch);
     this.set = set;
     this.options = options;
@@ -181,9 +232,9 @@ class EpochReader {
     this.given = state?.given ?? 0;
   }
 
-  async *items(): AsyncGenerator<DataItem, void, undefined> {
+  async *items(): AsyncGenerator<DataItem<S>, void, undefined> {
     for await (const { sample, bad, span } of this.stream()) {
-      if (bad !== undefined) yield this.item(bad);
+      if (bad !== undefined) yield this.item({ bad });
       if (sample !== undefined) this.hold(span, sample);
       while (this.buffer.isFull) yield await this.draw();
     }
@@ -222,14 +273,23 @@ class EpochReader {
     this.heldBytes += memoryOf(sample);
   }
 
-  private async draw(): Promise<DataItem> {
+  private async draw(): Promise<DataItem<S>> {
     throwIfAborted(this.options.signal, this.set.name);
     const span = this.buffer.draw();
     const held = this.held.get(span);
-    if (held === undefined) return this.item(await this.readAgain(span));
+    if (held === undefined) return this.item(await this.made(await this.readAgain(span)));
     this.held.delete(span);
     this.heldBytes -= memoryOf(held);
-    return this.item(held);
+    return this.item(await this.made(held));
+  }
+
+  private async made(found: ShardSample | BadSample): Promise<{ sample: S } | { bad: BadSample }> {
+    if ("reason" in found) return { bad: found };
+    try {
+      return { sample: await this.set.kind.make(found) };
+    } catch (thrown) {
+      return { bad: badSampleOf(found.key, thrown) };
+    }
   }
 
   private async readAgain({ shard, start, end }: SampleSpan): Promise<ShardSample | BadSample> {
@@ -241,14 +301,13 @@ class EpochReader {
     return { key, reason: "damaged shard", message: `${key}: the sample at offset ${start} is there no more` };
   }
 
-  private item(content: ShardSample | BadSample): DataItem {
-    const isBad = "reason" in content;
-    if (isBad) this.lastBad = content;
+  private item(content: { sample: S } | { bad: BadSample }): DataItem<S> {
+    if ("bad" in content) this.lastBad = content.bad;
     else this.given++;
     const { epoch, shardsDone, offset, given, orderId } = this;
     const state: EpochState = { epoch, shardsDone, offset, given, shuffle: this.buffer.state };
     return {
-      ...(isBad ? { bad: content } : { sample: toSample(content) }),
+      ...content,
       // Few positions are looked at: the numbers of a thousand places are written down when one is.
       get position() {
         return toPosition(state, orderId);
@@ -257,17 +316,6 @@ class EpochReader {
   }
 }
 
-function toSample({ image, ...known }: ShardSample): Sample {
-  return {
-    ...known,
-    async image(signal) {
-      throwIfAborted(signal, known.key);
-      return image;
-    },
-    version: async () => bytesVersion(image),
-  };
-}
-
-function memoryOf({ image, captions }: ShardSample): number {
-  return captions.reduce((sum, caption) => sum + 2 * caption.length, image.byteLength);
+function memoryOf({ content, captions }: ShardSample): number {
+  return captions.reduce((sum, caption) => sum + 2 * caption.length, content.byteLength);
 }

@@ -67,6 +67,28 @@ export function listFile(
   );
 }
 
+/** A file of lists of lists of ids, and of lists of captions. */
+export function idsFile(rows: readonly { readonly ids: number[][]; readonly captions: string[] }[]): Uint8Array {
+  return write(
+    [
+      { name: "ids", data: rows.map(({ ids }) => ids) },
+      { name: "captions", data: rows.map(({ captions }) => captions) },
+    ],
+    [
+      { name: "root", num_children: 2 },
+      { name: "ids", num_children: 1, repetition_type: "OPTIONAL", converted_type: "LIST" },
+      { name: "list", num_children: 1, repetition_type: "REPEATED" },
+      { name: "element", num_children: 1, repetition_type: "OPTIONAL", converted_type: "LIST" },
+      { name: "list", num_children: 1, repetition_type: "REPEATED" },
+      { name: "element", type: "INT32", repetition_type: "OPTIONAL" },
+      { name: "captions", num_children: 1, repetition_type: "OPTIONAL", converted_type: "LIST" },
+      { name: "list", num_children: 1, repetition_type: "REPEATED" },
+      { name: "element", type: "BYTE_ARRAY", converted_type: "UTF8", repetition_type: "OPTIONAL" },
+    ],
+    { rowGroupSize: 2 },
+  );
+}
+
 /** A file of texts in a given encoding, and of numbers in another. */
 export function encodedFile(
   texts: readonly string[],
