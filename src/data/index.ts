@@ -14,6 +14,7 @@ export * from "./indexed-dataset.ts";
 export { type LoaderOptions, loadBatches } from "./loader.ts";
 export { openManifest } from "./manifest.ts";
 export { nearestName } from "./nearest-name.ts";
+export * from "./packing.ts";
 export { openIdsParquet, openParquet, type ParquetOptions, type ParquetReading } from "./parquet.ts";
 export type { PictureRecall, RecalledPicture } from "./recall.ts";
 export type { GrowingFile, RowStorage } from "./row-storage.ts";

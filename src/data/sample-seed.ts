@@ -5,7 +5,7 @@
 import { fnv1a } from "../core/index.ts";
 
 /** What a stream decides. Each purpose has a stream of its own: one more draw for one does not shift the others. */
-export type StreamPurpose = "pixels" | "caption";
+export type StreamPurpose = "pixels" | "caption" | "sequence";
 
 /** Whose stream it is. */
 export interface StreamOwner {

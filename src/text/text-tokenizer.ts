@@ -101,7 +101,11 @@ export class TextTokenizer {
     return out;
   }
 
-  private idsOf(text: string): number[] {
+  /**
+   * Cleans and tokenizes one text: its ids, without eos and padding. Empty where cleaning leaves nothing.
+   * @throws as `encode`
+   */
+  idsOf(text: string): number[] {
     if (typeof text !== "string")
       throw new ToklipError("ARGUMENT_INVALID", `text: expected a string, got ${typeof text}`);
     const clean = canonicalize(text.slice(0, LONGEST_TEXT));
