@@ -144,13 +144,14 @@ export const AR_ROWS = { ids: "ids", segments: "segments", positions: "positions
 
 /**
  * The inputs of the rows of a graph of training.
- * @param image what of pictures is fed beside their ids, for an entry that reads it; by default their features
+ * @param image what of pictures is fed beside their ids, for an entry that reads it: by default their features; nothing where
+ * the graph makes them itself, of an encoder that is trained through
  */
 export function arRowInputs(
   graph: Graph,
   { batch, length }: { readonly batch: number; readonly length: number },
   { entry, featureWidth, semanticCodes: codes }: ArConfig,
-  image: "features" | "codes" = "features",
+  image: "features" | "codes" | "nothing" = "features",
 ): ArRows {
   const whole = (name: string) => graph.input(name, "i32", [batch, length]);
   const rows = {
@@ -158,7 +159,7 @@ export function arRowInputs(
     segments: whole(AR_ROWS.segments),
     positions: whole(AR_ROWS.positions),
   };
-  if (entry === "vq") return rows;
+  if (entry === "vq" || image === "nothing") return rows;
   const input =
     image === "features"
       ? graph.input(AR_ROWS.image, "f32", [batch, length, featureWidth])

@@ -1,6 +1,8 @@
 /** `toklip/models`: the models as graphs, their configurations, their checkpoints. */
 export * from "./ar.ts";
+export * from "./ar-checkpoint.ts";
 export * from "./ar-config.ts";
+export * from "./ar-step.ts";
 export * from "./ar-vocabulary.ts";
 export * from "./checkpoint-names.ts";
 export * from "./config.ts";

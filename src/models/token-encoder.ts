@@ -9,18 +9,10 @@
  * Dim letters: B batch, N image tokens, M tokens that are left, T new tokens of a step, D width, A heads, d = D/A.
  */
 import { ToklipError } from "../core/index.ts";
-import { add, concat, gather, reshape, type Tensor } from "../graph/index.ts";
-import { activate, attendInParts, causalMask, linear, type Scope } from "../nn/index.ts";
+import { add, gather, reshape, type Tensor } from "../graph/index.ts";
+import { activate, CACHE, cachedAttention, causalMask, linear, type Scope } from "../nn/index.ts";
 import type { TrunkConfig, VqConfig } from "./config.ts";
-import {
-  type Attend,
-  addPositions,
-  attentionPool,
-  gridOf,
-  keepPlaces,
-  transformer,
-  wholeSequence,
-} from "./vision-transformer.ts";
+import { addPositions, attentionPool, gridOf, keepPlaces, transformer, wholeSequence } from "./vision-transformer.ts";
 import { normalizedCodebook } from "./vq.ts";
 
 /** Ids i32 (B, N) -> codebook rows -> mapping MLP, or learned rows of their own -> (B, N, D), without positions. */
@@ -51,27 +43,14 @@ export function poolTokens(scope: Scope, tokens: Tensor, trunk: TrunkConfig): Te
 }
 
 /** The inputs and outputs of the incremental encoder, by name. */
-export const STEP = {
-  ids: "ids",
-  positions: "positions",
-  cacheMask: "cache_mask",
-  newMask: "new_mask",
-  features: "token_features",
-  newKeys: "new_keys",
-  newValues: "new_values",
-  /** The input that is the cache of keys of a block. */
-  keys: (block: number) => `keys.${block}`,
-  /** The input that is the cache of values of a block. */
-  values: (block: number) => `values.${block}`,
-} as const;
+export const STEP = { ids: "ids", positions: "positions", features: "token_features", ...CACHE } as const;
 
 /**
  * The encoder for the next T ids of B sequences, over keys and values kept from before.
  *
  * Inputs: `ids` i32 (B, T), `positions` i32 (T), `cache_mask` f32 (1, N) to add to the scores over the cache,
  * `new_mask` f32 (T, T) for those over the new tokens, and for each block a cache of keys and one of values,
- * f32 (B, A, N, d). Outputs: `token_features` (B, T, D), and `new_keys`, `new_values` f32 (depth, B, A, T, d) for the
- * caller to store. The cache is only read: an output that holds all of it would be copied at each step.
+ * f32 (B, A, N, d). Outputs: `token_features` (B, T, D), and `new_keys`, `new_values`: see `cachedAttention`.
  *
  * @throws CONFIG_INVALID for a trunk with full attention, where each feature depends on all ids
  */
@@ -85,25 +64,15 @@ export function tokenEncoderStep(scope: Scope, trunk: TrunkConfig, vq: VqConfig)
   const { graph } = scope;
   const { tokens } = gridOf(trunk);
   const { width, numHeads } = trunk;
-  const headWidth = width / numHeads;
   const ids = graph.input(STEP.ids, "i32", ["B", "T"]);
   const positions = graph.input(STEP.positions, "i32", ["T"]);
-  const cacheMask = graph.input(STEP.cacheMask, "f32", [1, tokens]);
-  const newMask = graph.input(STEP.newMask, "f32", ["T", "T"]);
+  const attention = cachedAttention(graph, {
+    cache: ["B", numHeads, tokens, width / numHeads],
+    cacheMask: [1, tokens],
+    newMask: ["T", "T"],
+  });
   const positionTable = reshape(scope.parameter("pos_embed", [1, tokens, width]), [tokens, width]);
   const embedded = add(mapIds(scope, ids, trunk, vq), gather(positionTable, positions));
-  const newKeys: Tensor[] = [];
-  const newValues: Tensor[] = [];
-  const attentionOf = (block: number): Attend => {
-    const cache = (name: string) => graph.input(name, "f32", ["B", numHeads, tokens, headWidth]);
-    const old = { keys: cache(STEP.keys(block)), values: cache(STEP.values(block)), mask: cacheMask };
-    return (q, k, v) => {
-      newKeys.push(reshape(k, [1, ...k.shape]));
-      newValues.push(reshape(v, [1, ...v.shape]));
-      return attendInParts(q, old, { keys: k, values: v, mask: newMask });
-    };
-  };
-  graph.output(STEP.features, transformer(scope, embedded, trunk, attentionOf));
-  graph.output(STEP.newKeys, concat(newKeys, 0));
-  graph.output(STEP.newValues, concat(newValues, 0));
+  graph.output(STEP.features, transformer(scope, embedded, trunk, attention.attentionOf));
+  attention.output();
 }

@@ -6,7 +6,17 @@
  */
 import { ndarray, ToklipError } from "../core/index.ts";
 import { add, boundary, gather, reshape, slice, type Tensor } from "../graph/index.ts";
-import { attend, layerNorm, linear, mergeHeads, mlp, type Scope, splitHeads, splitQkv } from "../nn/index.ts";
+import {
+  type Attend,
+  attend,
+  layerNorm,
+  linear,
+  mergeHeads,
+  mlp,
+  type Scope,
+  splitHeads,
+  splitQkv,
+} from "../nn/index.ts";
 import type { TrunkConfig } from "./config.ts";
 
 /** The epsilon of every LayerNorm of the image towers. */
@@ -21,9 +31,6 @@ export function gridOf({ imageSize, patchSize }: TrunkConfig): { readonly side: 
 function blockMlp(scope: Scope, x: Tensor, { mlpRatio, act }: TrunkConfig): Tensor {
   return mlp(scope, x, { layers: ["fc1", "fc2"], ratio: mlpRatio, act });
 }
-
-/** How the heads of a block attend: whole sequences here, against a cache in the incremental encoder. */
-export type Attend = (q: Tensor, k: Tensor, v: Tensor) => Tensor;
 
 /** x += attention(norm(x)); x += mlp(norm(x)). (B, N, D) -> the same. */
 export function transformerBlock(scope: Scope, x: Tensor, config: TrunkConfig, attention: Attend): Tensor {
