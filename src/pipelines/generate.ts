@@ -66,7 +66,8 @@ export interface GeneratedIds<T = never> {
   readonly preview?: T;
 }
 
-function checkOptions({ seed = 0, guidance, preview, ...sampling }: GenerateOptions<unknown>): void {
+/** @throws ARGUMENT_INVALID for an option outside of its range */
+export function checkGenerateOptions({ seed = 0, guidance, preview, ...sampling }: GenerateOptions<unknown>): void {
   const fail = (message: string): never => {
     throw new ToklipError("ARGUMENT_INVALID", message);
   };
@@ -116,7 +117,7 @@ export async function* generateIds<P, T = never>(
   prompt: P,
   options: GenerateOptions<T> = {},
 ): AsyncGenerator<GeneratedIds<T>, NDArray<"i32">, undefined> {
-  checkOptions(options);
+  checkGenerateOptions(options);
   const { signal, onProgress, guidance, preview } = options;
   const { side, vocabSize } = decoder;
   const total = side * side;

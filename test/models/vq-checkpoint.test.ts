@@ -1,18 +1,16 @@
 // The VQ that a checkpoint holds, told by its shapes.
 import { afterAll, describe, expect, test } from "vitest";
 import type { Checkpoint } from "../../src/files/index.ts";
-import { Graph } from "../../src/graph/index.ts";
 import {
   checkVqDecoder,
   inferVqConfig,
   traceVqDecoder,
   type VqConfig,
-  vq,
   withModelNames,
 } from "../../src/models/index.ts";
-import { Scope } from "../../src/nn/index.ts";
 import { openCheckpointFile } from "../../src/node/checkpoint.ts";
 import { goldenConfig, goldenPath } from "../goldens.ts";
+import { vqShapes } from "../tiny-vq.ts";
 import { readVqGolden } from "../vq-goldens.ts";
 
 /** A checkpoint of which only names and shapes are there. */
@@ -20,15 +18,6 @@ function shapesOnly(shapes: ReadonlyMap<string, readonly number[]>): Checkpoint 
   const source = { name: "vq.pt", byteLength: 0, read: () => Promise.reject(new Error("no weights")) };
   const entries = [...shapes].map(([name, shape]) => [name, { name, dtype: "f32", shape, source, offset: 0 }] as const);
   return { format: "torch", name: "vq.pt", tensors: new Map(entries), metadata: {}, close: async () => {} };
-}
-
-/** The shapes of a bare VQ. */
-function vqShapes(config: VqConfig): Map<string, readonly number[]> {
-  const graph = new Graph();
-  const scope = new Scope(graph);
-  vq.encodeIds(scope, graph.input("pixels", "f32", ["B", 3, 64, 64]), config);
-  vq.decodeIds(scope, graph.input("ids", "i32", ["B", 4, 4]), config);
-  return new Map([...graph.parameters].map(([name, { shape }]) => [name, shape as number[]]));
 }
 
 const VQ16 = { chMult: [1, 1, 2, 2, 4], ch: 128, numResBlocks: 2, zChannels: 256, codebookSize: 16384, embedDim: 8 };
