@@ -8,6 +8,7 @@ import { parseArgs } from "node:util";
 import { splitOf } from "./concept.mjs";
 import { EmojiIndex } from "./emoji.mjs";
 import { writeWhole } from "./files.mjs";
+import { outlined } from "./outline.mjs";
 import { writeShard } from "./shards.mjs";
 import { SOURCES, thingsOf } from "./sources.mjs";
 
@@ -27,13 +28,19 @@ function sorted() {
   const context = { emoji: new EmojiIndex(), debian: values.debian };
   /** @type {Map<string, Thing[]>} */
   const parts = new Map();
+  const add = (/** @type {string} */ part, /** @type {Thing} */ thing) => {
+    const things = parts.get(part);
+    if (things) things.push(thing);
+    else parts.set(part, [thing]);
+  };
   for (const source of SOURCES) {
     for (const thing of thingsOf(source, context)) {
       const split = splitOf(thing.concept);
       const part = source.train ? (split === "train" ? `train-${thing.group.replace(" ", "-")}` : split) : source.name;
-      const things = parts.get(part);
-      if (things) things.push(thing);
-      else parts.set(part, [thing]);
+      add(part, thing);
+      if (source.outlined && part === "train-emoji") {
+        add("train-outlined", { ...thing, id: `${thing.id}~outlined`, bytes: () => outlined(thing.bytes()) });
+      }
     }
   }
   const order = (/** @type {Thing} */ thing) => sha1(`${thing.source}:${thing.id}`);

@@ -18,9 +18,10 @@ const { values, positionals } = parseArgs({
     out: { type: "string", default: "results" },
     only: { type: "string", multiple: true, default: [] },
     threads: { type: "string" },
+    network: { type: "string" },
   },
 });
-const { benchmarks, out, only } = values;
+const { benchmarks, out, only, network } = values;
 const templates = join(out, "templates");
 
 /** Longer tables, such as of classes, are in the reports. */
@@ -54,7 +55,8 @@ async function hasDecoder(model) {
 
 /** @param {import("./evaluations.mjs").EvaluationRun} run @param {string} name @param {string} model @returns {Promise<Result>} */
 async function evaluate(run, name, model) {
-  const where = { model, benchmarks, out: join(out, name, run.name), features: join(out, name, "features"), templates };
+  const folders = { benchmarks, out: join(out, name, run.name), features: join(out, name, "features"), templates };
+  const where = { model, ...folders, ...(network !== undefined && { network }) };
   const threads = values.threads === undefined ? [] : ["--threads", values.threads];
   try {
     const { metrics, tables, data, settings, seconds } = JSON.parse(

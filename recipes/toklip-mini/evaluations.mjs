@@ -47,10 +47,10 @@ export const EVALUATIONS = [
 /**
  * The arguments of `toklip` for an evaluation.
  * @param {EvaluationRun} run
- * @param {{ model: string, benchmarks: string, out: string, features: string, templates: string }} where
- * `templates`: the folder that holds them
+ * @param {{ model: string, benchmarks: string, out: string, features: string, templates: string, network?: string }} where
+ * `templates`: the folder that holds them; `network`: an ONNX file of `feature-network.mjs`, for feature distances
  */
-export function argumentsOf(run, { model, benchmarks, out, features, templates }) {
+export function argumentsOf(run, { model, benchmarks, out, features, templates, network }) {
   const labels = (/** @type {string} */ name) => join(benchmarks, "labels", `${name}.json`);
   return [
     ...["eval", run.task, ...[run.train, run.data].flatMap((path) => (path ? join(benchmarks, path) : []))],
@@ -58,6 +58,9 @@ export function argumentsOf(run, { model, benchmarks, out, features, templates }
     ...(run.task === "zeroshot" ? ["--labels-file", labels(run.name)] : []),
     ...(run.templates ? ["--templates", join(templates, `${run.templates}.txt`)] : []),
     ...(run.parts ?? []).flatMap((part) => ["--subset", labels(part)]),
+    ...(run.task === "reconstruction" && network !== undefined
+      ? ["--network", network, "--network-mean", "0,0,0", "--network-std", "1,1,1"]
+      : []),
     ...["--out", out, "--features", features, "--resume", "--json"],
   ];
 }

@@ -25,6 +25,7 @@ import { filesBelow } from "./files.mjs";
  * @property {string} from The package, for attribution.
  * @property {string} by Whom to name.
  * @property {boolean} train Whether it may be trained on.
+ * @property {boolean} [outlined] Whether it is drawn a second time, with lines around its shapes.
  * @property {(context: Context) => Iterable<Omit<Thing, "source">>} things
  *
  * @typedef {{ emoji: EmojiIndex, debian: string }} Context `debian`: the folder where Debian's packages are unpacked.
@@ -299,6 +300,7 @@ export const SOURCES = [
     from: "@iconify-json/noto",
     by: "Google",
     train: true,
+    outlined: true,
     things: emojiSet("noto"),
   },
   {
@@ -307,6 +309,7 @@ export const SOURCES = [
     from: "@iconify-json/noto-v1",
     by: "Google",
     train: true,
+    outlined: true,
     things: emojiSet("noto-v1"),
   },
   {
@@ -315,6 +318,7 @@ export const SOURCES = [
     from: "@iconify-json/twemoji",
     by: "Twitter",
     train: true,
+    outlined: true,
     things: emojiSet("twemoji"),
   },
   {
@@ -323,6 +327,7 @@ export const SOURCES = [
     from: "@iconify-json/fluent-emoji-flat",
     by: "Microsoft",
     train: true,
+    outlined: true,
     things: emojiSet("fluent-emoji-flat"),
   },
   {
@@ -339,6 +344,7 @@ export const SOURCES = [
     from: "@iconify-json/emojione",
     by: "Emoji One",
     train: true,
+    outlined: true,
     things: emojiSet("emojione"),
   },
   {
@@ -347,6 +353,7 @@ export const SOURCES = [
     from: "@iconify-json/fxemoji",
     by: "Mozilla",
     train: true,
+    outlined: true,
     things: emojiSet("fxemoji"),
   },
   {
