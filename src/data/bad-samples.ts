@@ -11,6 +11,8 @@ const REASONS: Partial<Record<ErrorCode, string>> = {
   FILE_CORRUPT: "unreadable",
   FILE_UNSUPPORTED: "unreadable",
   DATA_INVALID: "unreadable",
+  IDS_GRID_MISMATCH: "ids of another grid",
+  IDS_OUT_OF_RANGE: "ids of another codebook",
   DOWNLOAD_FAILED: "not downloaded",
   TOKENIZER_INVALID: "caption not tokenizable",
 };

@@ -1,6 +1,8 @@
 /** `toklip/train`: trainers, optimizers, schedules, runs and their checkpoints. */
 export * from "./adamw.ts";
 export * from "./adamw-graph.ts";
+export * from "./ar-batches.ts";
+export * from "./ar-sequences.ts";
 export * from "./checkpoint.ts";
 export * from "./checkpoint-store.ts";
 export * from "./codebook-watch.ts";
