@@ -2,15 +2,19 @@
  * What a verb works with: where data and messages go, when to stop, and the parts of the project that do the work.
  * Tests bring their own, so the whole command line runs in process.
  */
-import type { LongCallOptions } from "../core/index.ts";
+import type { LongCallOptions, NDArray } from "../core/index.ts";
 import type { EvaluationSession, SessionOptions } from "../evaluation/session.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
 import type { Image } from "../image/image.ts";
 import type { ToklipConfig } from "../models/config.ts";
+import type { GptConfig } from "../models/gpt-config.ts";
+import type { CaptionEncoderOptions } from "../node/caption-encoder.ts";
 import type { TrainOptions, TrainResult } from "../node/train.ts";
 import type { EstimateRunOptions, RunEstimate } from "../node/train-estimate.ts";
 import type { ExportRunOptions } from "../node/train-export.ts";
+import type { LlamaGenOptions } from "../pipelines/llamagen.ts";
 import type { LoadOptions, TokLIPModel } from "../pipelines/model.ts";
+import type { PictureGenerator } from "../pipelines/picture-generator.ts";
 import type { Output } from "./output.ts";
 
 /** `convert`: which tensors, in what form. */
@@ -51,11 +55,17 @@ export interface InitRequest extends LongCallOptions {
 /** The heavy parts behind the verbs, each loaded when it is first called. */
 export interface Engine {
   loadModel(source: string, options: LoadOptions): Promise<TokLIPModel>;
+  /** A model that generates pictures. */
+  loadGenerator(source: string, options: LlamaGenOptions): Promise<PictureGenerator>;
+  /** The features of captions by an ONNX encoder. */
+  encodeCaptions(texts: readonly string[], options: CaptionEncoderOptions): Promise<readonly NDArray<"f32">[]>;
   /** The local path of a checkpoint: the path itself, or a hub name's place in the cache, downloaded where allowed. */
   locate(source: string, options: LongCallOptions & { readonly download: boolean }): Promise<string>;
   openCheckpoint(path: string): Promise<Checkpoint>;
   /** The configuration that belongs to a checkpoint. @throws CONFIG_UNKNOWN */
   findConfig(path: string, checkpoint: Checkpoint, asked: string | undefined): Promise<ToklipConfig>;
+  /** The same for a GPT of LlamaGen, held against it; undefined for a checkpoint of anything else. */
+  findGptConfig(path: string, checkpoint: Checkpoint, asked: string | undefined): Promise<GptConfig | undefined>;
   convert(request: ConvertRequest): Promise<ConvertedFiles>;
   exportOnnx(request: ExportRequest): Promise<{ readonly files: readonly string[] }>;
   initCheckpoint(request: InitRequest): Promise<{ readonly parameters: number; readonly bytes: number }>;

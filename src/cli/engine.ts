@@ -10,6 +10,14 @@ export const nodeEngine: Engine = {
     const { TokLIP } = await import("../node/toklip.ts");
     return TokLIP.load(source, options);
   },
+  async loadGenerator(source, options) {
+    const { LlamaGen } = await import("../node/llamagen.ts");
+    return LlamaGen.load(source, options);
+  },
+  async encodeCaptions(texts, options) {
+    const { encodeCaptionTexts } = await import("../node/caption-encoder.ts");
+    return encodeCaptionTexts(texts, options);
+  },
   async locate(source, options) {
     const { nodePlatform } = await import("../node/platform.ts");
     return nodePlatform.locate(source, options);
@@ -24,6 +32,12 @@ export const nodeEngine: Engine = {
       import("../pipelines/model-files.ts"),
     ]);
     return findConfig(nodePlatform, path, checkpoint, asked);
+  },
+  async findGptConfig(path, checkpoint, asked) {
+    const { findGptConfig, isGptCheckpoint } = await import("../pipelines/gpt-files.ts");
+    if (!isGptCheckpoint(checkpoint)) return undefined;
+    const { nodePlatform } = await import("../node/platform.ts");
+    return findGptConfig(nodePlatform, path, checkpoint, asked === undefined ? {} : { config: asked });
   },
   async convert({ source, out, only, ...options }) {
     const { convertFile } = await import("../node/convert.ts");

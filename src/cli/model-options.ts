@@ -47,15 +47,17 @@ export const MODEL_SOURCE = "toklip-mini, a .pt, .pth or .safetensors file, or a
 
 /** Adds `--model` and what goes with it. */
 export function addModelOptions(command: Command): Command {
-  return command
+  command
     .option("--model <model>", MODEL_SOURCE, DEFAULT_MODEL)
-    .option("--config <config>", "configuration: a built-in name or a JSON file (default: found with the checkpoint)")
+    .option("--config <config>", "configuration: a built-in name or a JSON file (default: found with the checkpoint)");
+  return addComputeOptions(command, "of the ViT's and the text tower's weights; ids never change");
+}
+
+/** Adds how a model runs. `precision` says what is meant by it. */
+export function addComputeOptions(command: Command, precision: string): Command {
+  return command
     .addOption(new Option("--device <device>", "where to compute").choices(["cpu", "cuda", "webgpu"]).default("cpu"))
-    .addOption(
-      new Option("--precision <precision>", "of the ViT's and the text tower's weights; ids never change")
-        .choices(["fp32", "int8", "int8-fast"])
-        .default("fp32"),
-    )
+    .addOption(new Option("--precision <precision>", precision).choices(["fp32", "int8", "int8-fast"]).default("fp32"))
     .option("--threads <n>", "threads of the compute engine (default: the machine's cores)", parseThreads)
     .option("--download", "download a hub name that is not in the cache");
 }
@@ -161,6 +163,12 @@ export function parseSeed(text: string): number {
   const seed = Number(text);
   if (/^\d+$/.test(text) && seed < 2 ** 32) return seed;
   throw new InvalidArgumentError("Expected a whole number from 0 to 4294967295.");
+}
+
+/** A number. What range it must have is said by who takes it. */
+export function parseNumber(text: string): number {
+  if (/^-?(\d+\.?\d*|\.\d+)(e-?\d+)?$/i.test(text)) return Number(text);
+  throw new InvalidArgumentError("Expected a number, such as 1.5.");
 }
 
 function parseThreads(text: string): number {

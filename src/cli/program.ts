@@ -29,6 +29,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   show: { summary: "make a page of pictures, their ids, labels and reconstructions", load: () => import("./show.ts") },
   embed: { summary: "turn pictures or texts into feature vectors", load: () => import("./embed.ts") },
   classify: { summary: "choose among labels, zero-shot", load: () => import("./classify.ts") },
+  generate: { summary: "make pictures of a class or a caption", load: () => import("./generate.ts") },
   info: { summary: "show what a checkpoint holds", load: () => import("./info.ts") },
   convert: { summary: "write a checkpoint as .safetensors", load: () => import("./convert.ts") },
   export: { summary: "write a model as ONNX files", load: () => import("./export.ts") },
@@ -39,10 +40,15 @@ export const VERBS: Readonly<Record<string, Verb>> = {
 };
 
 const HELP = `
-Examples:
+Examples, with toklip-mini, the model that comes with the package:
+  $ toklip show icons
+  $ toklip classify icon.png --labels @animals
+  $ toklip tokenize icons --out ids.jsonl
+  $ toklip reconstruct ids.jsonl --out pictures
+
+With the released weights (--model wherever a model is used):
   $ toklip download TencentARC/TokLIP/TokLIP_S_256.pt
   $ toklip tokenize photos --model TencentARC/TokLIP/TokLIP_S_256.pt --out ids.jsonl
-  $ toklip reconstruct ids.jsonl --model TencentARC/TokLIP/TokLIP_S_256.pt --out pictures
 
 Data goes to standard output, everything else to standard error.
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`;
