@@ -2,7 +2,13 @@
 import type { Command } from "commander";
 import { sizeOf, ToklipError } from "../core/index.ts";
 import type { Checkpoint, TensorEntry } from "../files/checkpoint.ts";
-import { checkCheckpoint, checkpointGraphs, type ToklipConfig, withModelNames } from "../models/index.ts";
+import {
+  checkCheckpoint,
+  checkpointGraphs,
+  type GptConfig,
+  type ToklipConfig,
+  withModelNames,
+} from "../models/index.ts";
 import type { CliContext, RunVerb } from "./context.ts";
 import { addReportOptions, MODEL_SOURCE, type ReportFlags } from "./model-options.ts";
 import { formatBytes, formatCount, formatTable } from "./output.ts";
@@ -27,6 +33,10 @@ const PARTS: readonly (readonly [part: string, names: RegExp])[] = [
   ["VQ decoder", /^visual\.trunk\.vq\.(decoder|post_quant_conv)\./],
   ["image tower", /^visual\.(?!trunk\.vq\.)/],
   ["text tower", /^text\./],
+  ["condition", /^cls_embedding\./],
+  ["id embeddings", /^tok_embeddings\./],
+  ["blocks", /^layers\.\d+\./],
+  ["output layer", /^(norm|output)\./],
   ["other", /^/],
 ];
 
@@ -65,6 +75,8 @@ async function info(context: CliContext, source: string, flags: InfoFlags): Prom
 interface Found {
   /** The configuration's name; null where none was found. */
   readonly config: string | null;
+  /** What kind of model it is, where that is no TokLIP or a part of one. */
+  readonly model?: string;
   /** What is wrong: no configuration, or one the tensors do not fit. */
   readonly problem?: string;
 }
@@ -77,15 +89,29 @@ async function findConfig(
 ): Promise<Found> {
   let config: ToklipConfig | undefined;
   try {
+    const gpt = await engine.findGptConfig(path, checkpoint, asked);
+    if (gpt) return { config: gpt.name, model: describeGpt(gpt) };
     const named = withModelNames(checkpoint);
     config = await engine.findConfig(path, named, asked);
     checkCheckpoint(named, config, checkpointGraphs(named, config));
     return { config: config.name };
   } catch (error) {
     // What the file is remains worth showing; only a configuration that was asked for must be there.
-    if (!(error instanceof ToklipError) || (asked !== undefined && config === undefined)) throw error;
+    if (!(error instanceof ToklipError)) throw error;
+    if (asked !== undefined && config === undefined && error.code !== "CHECKPOINT_MISMATCH") throw error;
     return { config: config?.name ?? null, problem: error.message };
   }
+}
+
+/** `LlamaGen's GPT: 12 blocks of 768, 12 heads; continues 1000 classes with 16x16 ids of 16384`. */
+function describeGpt({ depth, width, numHeads, numKvHeads, condition, side, vocabSize }: GptConfig): string {
+  const shared = numKvHeads === numHeads ? "" : ` over ${numKvHeads} of keys and values`;
+  const before =
+    condition.kind === "class"
+      ? `${condition.classes} classes`
+      : `captions of up to ${condition.tokens} features of ${condition.width}`;
+  const ids = `${side}x${side} ids of ${vocabSize}`;
+  return `LlamaGen's GPT: ${depth} blocks of ${width}, ${numHeads} heads${shared}; continues ${before} with ${ids}`;
 }
 
 function describe({ format, tensors, metadata }: Checkpoint) {
@@ -127,6 +153,7 @@ function page({
   bytes,
   files,
   config,
+  model,
   problem,
   parameters,
   tensors,
@@ -141,6 +168,7 @@ function page({
     ["format", files > 1 ? `${format}, ${files} files` : format],
     ["size", formatBytes(bytes)],
     ["config", config ?? "none found"],
+    ...(model === undefined ? [] : [["model", model]]),
     ...(problem === undefined ? [] : [["problem", problem]]),
     ["parameters", `${formatCount(parameters)} in ${tensors} tensors`],
     ...counts(parts),
