@@ -82,13 +82,19 @@ export function checkGenerateOptions({ seed = 0, guidance, preview, ...sampling 
   }
 }
 
-/** Chooses an id for each picture from the logits of a step. */
-function chooser<T>(vocabulary: number, options: GenerateOptions<T>) {
+/**
+ * Chooses an id for each sequence from the logits of a step, those of `IdStream.next`, and writes it into `out`: by a random
+ * stream of the sequence's own.
+ */
+export function idChooser<T>(
+  vocabulary: number,
+  options: GenerateOptions<T>,
+): (logits: Float32Array, step: number, out: Int32Array) => void {
   const { seed = 0, greedy = false, guidance } = options;
   const buffers = samplingBuffers(vocabulary);
   const scores = new Float32Array(vocabulary);
   const randoms: Random[] = [];
-  return (logits: Float32Array, step: number, out: Int32Array): void => {
+  return (logits, step, out) => {
     const row = (index: number) => logits.subarray(index * vocabulary, (index + 1) * vocabulary);
     for (let i = 0; i < out.length; i++) {
       if (guidance && isGuided(step, guidance)) guide(row(i), row(out.length + i), guidance.scale, scores);
@@ -125,7 +131,7 @@ export async function* generateIds<P, T = never>(
   const guided = guidance !== undefined && guidance.scale > 1;
   const stream = await decoder.start(prompt, guided, { signal });
   try {
-    const choose = chooser(vocabSize, options);
+    const choose = idChooser(vocabSize, options);
     let logits = await stream.next(undefined, { signal });
     const batch = logits.length / vocabSize / (guided ? 2 : 1);
     const grid = ndarray("i32", [batch, side, side]);

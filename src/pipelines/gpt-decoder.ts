@@ -12,7 +12,7 @@ import { type Backend, checkpointWeights, type Program, quantizeProgram, type Se
 import type { IdDecoder, IdStream } from "./generate.ts";
 import { checkPrompt, conditionRows, type GptPrompt } from "./gpt-condition.ts";
 import { startGptStream } from "./gpt-stream.ts";
-import { checkPrecision } from "./graph-runner.ts";
+import { checkPrecision, LINEAR_SCHEMES } from "./graph-runner.ts";
 import type { Precision } from "./model.ts";
 
 /** What a decoder is made of. */
@@ -24,12 +24,9 @@ export interface GptDecoderParts {
   readonly precision?: Precision;
 }
 
-/** The form of each linear layer at a precision. */
-const SCHEMES = { fp32: undefined, int8: "block", "int8-fast": "row" } as const;
-
 function programOf(name: GptGraphName, { checkpoint, config, precision = "fp32" }: GptDecoderParts): Program {
   const program = { name, graph: traceGptGraph(name, config), weight: checkpointWeights(checkpoint) };
-  const scheme = name === "gpt_step" ? SCHEMES[precision] : undefined;
+  const scheme = name === "gpt_step" ? LINEAR_SCHEMES[precision] : undefined;
   if (scheme === undefined) return program;
   const read = (parameter: string) => readTensor(checkpoint.tensors.get(parameter)!);
   return quantizeProgram(program, read, () => scheme);

@@ -20,17 +20,16 @@ import type { LoadOptions, Precision } from "./model.ts";
 /** Tokens in one run on a CPU: image tokens, or text tokens. */
 const TOKENS_OF_RUN = 256;
 
-/** The form of each linear layer at a precision. The VQ is never quantised: its ids would change. */
-const SCHEMES: Record<Precision, (parameter: string) => "block" | "row" | undefined> = {
-  fp32: () => undefined,
-  int8: (parameter) => (parameter.includes(".vq.") ? undefined : "block"),
-  "int8-fast": (parameter) => (parameter.includes(".vq.") ? undefined : "row"),
-};
+/** The form of the linear layers at each precision. */
+export const LINEAR_SCHEMES = { fp32: undefined, int8: "block", "int8-fast": "row" } as const satisfies Record<
+  Precision,
+  "block" | "row" | undefined
+>;
 
 /** @throws ARGUMENT_INVALID for a precision that there is not. */
 export function checkPrecision(precision: Precision = "fp32"): void {
-  if (!Object.hasOwn(SCHEMES, precision)) {
-    const known = Object.keys(SCHEMES).join(", ");
+  if (!Object.hasOwn(LINEAR_SCHEMES, precision)) {
+    const known = Object.keys(LINEAR_SCHEMES).join(", ");
     throw new ToklipError("ARGUMENT_INVALID", `precision "${precision}": expected ${known}`);
   }
 }
@@ -117,7 +116,11 @@ export class GraphRunner {
     const plain = { name, graph: traceGraph(name, this.parts.config), weight: checkpointWeights(checkpoint) };
     // The fast form leans on a layout that only the CPU provider has.
     const program = device === "cpu" ? accelerateConvolutions(plain, read) : plain;
-    return precision === "fp32" ? program : quantizeProgram(program, read, SCHEMES[precision]);
+    const scheme = LINEAR_SCHEMES[precision];
+    // The VQ is never quantised: its ids would change.
+    return scheme === undefined
+      ? program
+      : quantizeProgram(program, read, (parameter) => (parameter.includes(".vq.") ? undefined : scheme));
   }
 
   /** Lets the run under way end, then frees everything. */

@@ -1,4 +1,12 @@
 /** `toklip/pipelines`: what a user does with a model, over any number of pictures and texts. */
+export * from "./ar-beams.ts";
+export * from "./ar-cache.ts";
+export * from "./ar-decoder.ts";
+export * from "./ar-likelihood.ts";
+export * from "./ar-picture.ts";
+export * from "./ar-prompt.ts";
+export * from "./ar-stream.ts";
+export * from "./ar-text.ts";
 export * from "./batches.ts";
 export * from "./bundled-files.ts";
 export * from "./caption-encoder.ts";

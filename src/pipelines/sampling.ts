@@ -147,6 +147,17 @@ export function softmax(logits: Float32Array, out: Float64Array): void {
   for (let i = 0; i < logits.length; i++) out[i]! /= total;
 }
 
+/**
+ * log(sum(e^logit)), in float64: what a logit is less to be the logarithm of its probability.
+ * @throws LOGITS_INVALID where a logit is no number, or none is finite
+ */
+export function logSumExp(logits: Float32Array): number {
+  const largest = logits[argmax(logits)]!;
+  let total = 0;
+  for (const logit of logits) total += Math.exp(logit - largest);
+  return largest + Math.log(total);
+}
+
 /** The index at u of the distribution function: how many of its values, in the order of the indices, are at most u. */
 export function inverseCdf(probabilities: Float64Array, u: number): number {
   let cumulative = 0;
