@@ -7,9 +7,10 @@ import { bytesOf, fromF32, type NDArray, ndarray } from "../../src/core/index.ts
 import { writeNpy, writeSafetensors } from "../../src/files/index.ts";
 import * as g from "../../src/graph/index.ts";
 import { encodeCaptionTexts, readCaptionFeatures } from "../../src/node/index.ts";
-import { lowerGraph, writeOnnx } from "../../src/onnx/index.ts";
+import { lowerGraph, type OnnxModel, writeOnnx } from "../../src/onnx/index.ts";
 import { encoderTokenizer } from "../../src/text/index.ts";
 import { goldenPath } from "../goldens.ts";
+import { f32, i64, initializer, node } from "../onnx/small-models.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "toklip-captions-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -92,6 +93,81 @@ const encoder = (name: string, inputs: readonly string[]) =>
     { table: ramp(VOCABULARY, 6) },
   );
 
+/** An encoder of one block, as PyTorch exports a T5's: relative positions in buckets, counted from the shape of the ids. */
+function t5Like(name: string): string {
+  const weights = { table: ramp(VOCABULARY, 6), bias: ramp(32, 1) };
+  const constants: Record<string, NDArray> = {
+    one: i64([1]),
+    zero: i64([0]),
+    first: i64([0], []),
+    second: i64([1], []),
+    eight: i64([8], []),
+    fifteen: i64([15], []),
+    sixteen: i64([16], []),
+    both: i64([1, 2]),
+    exact: f32([8], []),
+    range: f32([Math.log(16)], []),
+    rest: f32([8], []),
+    whole: f32([1], []),
+    lowest: f32([-3.4028234663852886e38], []),
+  };
+  const [asFloat, asInt] = [{ to: 1 }, { to: 7 }];
+  const nodes = [
+    node("Gather", ["table", "input_ids"], ["x"]),
+    node("Shape", ["input_ids"], ["shape"]),
+    node("Gather", ["shape", "second"], ["length"]),
+    node("Range", ["first", "length", "second"], ["places"]),
+    node("Unsqueeze", ["places", "one"], ["query"]),
+    node("Unsqueeze", ["places", "zero"], ["key"]),
+    node("Sub", ["key", "query"], ["relative"]),
+    node("Greater", ["relative", "first"], ["after"]),
+    node("Cast", ["after"], ["later"], asInt),
+    node("Mul", ["later", "sixteen"], ["half"]),
+    node("Abs", ["relative"], ["distance"]),
+    node("Less", ["distance", "eight"], ["near"]),
+    node("Cast", ["distance"], ["d"], asFloat),
+    node("Div", ["d", "exact"], ["d8"]),
+    node("Log", ["d8"], ["log"]),
+    node("Div", ["log", "range"], ["share"]),
+    node("Mul", ["share", "rest"], ["far"]),
+    node("Cast", ["far"], ["steps"], asInt),
+    node("Add", ["steps", "eight"], ["large"]),
+    node("Min", ["large", "fifteen"], ["capped"]),
+    node("Where", ["near", "distance", "capped"], ["bucket"]),
+    node("Add", ["half", "bucket"], ["which"]),
+    node("Gather", ["bias", "which"], ["byHead"]),
+    node("Transpose", ["byHead"], ["headFirst"], { perm: [2, 0, 1] }),
+    node("Unsqueeze", ["headFirst", "zero"], ["position"]),
+    node("Unsqueeze", ["attention_mask", "both"], ["wide"]),
+    node("Cast", ["wide"], ["seen"], asFloat),
+    node("Sub", ["whole", "seen"], ["hidden"]),
+    node("Mul", ["hidden", "lowest"], ["masked"]),
+    node("Add", ["position", "masked"], ["scores"]),
+    node("Softmax", ["scores"], ["shares"], { axis: -1 }),
+    node("Unsqueeze", ["x", "one"], ["values"]),
+    node("MatMul", ["shares", "values"], ["mixed"]),
+    node("Squeeze", ["mixed", "one"], ["last_hidden_state"]),
+  ];
+  const model: OnnxModel = {
+    name,
+    inputs: ["input_ids", "attention_mask"].map((input) => ({ name: input, dtype: "i64", shape: ["B", "T"] })),
+    outputs: [{ name: "last_hidden_state", dtype: "f32", shape: ["B", "T", 6] }],
+    nodes,
+    initializers: Object.entries({ ...weights, ...constants }).map(([key, value]) => initializer(key, value)),
+    metadata: {},
+    opsets: { "": 17 },
+  };
+  writeFileSync(at(name), writeOnnx(model));
+  return at(name);
+}
+
+/** T5's bucket of a distance, of 32 for both directions and up to 128 places. */
+function bucketOf(relative: number): number {
+  const distance = Math.abs(relative);
+  const large = Math.min(15, 8 + Math.trunc((Math.log(distance / 8) / Math.log(16)) * 8));
+  return (relative > 0 ? 16 : 0) + (distance < 8 ? distance : large);
+}
+
 describe("an encoder of captions", () => {
   const texts = ["a photo of a cat", "dog"];
 
@@ -107,6 +183,22 @@ describe("an encoder of captions", () => {
       expect(made[0]!.shape[0]).toBeGreaterThan(made[1]!.shape[0]!);
     },
   );
+
+  test("may count relative positions as T5 does", async () => {
+    const text = "a photo of a cat beside a dog that looks at a red rocket, seen from far away";
+    const [made] = await encodeCaptionTexts([text], { encoder: t5Like("t5.onnx"), tokenizer });
+    const ids = idsOf(text);
+    expect(ids.length).toBeGreaterThan(20);
+    const expected = ids.flatMap((_, i) => {
+      const weights = ids.map((_, j) => Math.exp(bucketOf(j - i) / 4));
+      const total = weights.reduce((sum, weight) => sum + weight, 0);
+      return [0, 1, 2, 3, 4, 5].map((k) =>
+        ids.reduce((sum, id, j) => sum + (weights[j]! / total) * ((id * 6 + k) / 4), 0),
+      );
+    });
+    expect(made!.shape).toEqual([ids.length, 6]);
+    for (const [i, value] of expected.entries()) expect(Math.abs(made!.data[i]! / value - 1)).toBeLessThan(1e-5);
+  });
 
   test("cuts what is longer than the model reads", async () => {
     const [made] = await encodeCaptionTexts(texts, { encoder: encoder("e.onnx", ["ids"]), tokenizer, longest: 2 });

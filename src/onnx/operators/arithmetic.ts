@@ -10,6 +10,9 @@ const truth =
   (x, y) =>
     Number(f(x, y));
 
+/** A result as its dtype holds it: floats are rounded after every operator, as a run would, so that what is cut off is the same. */
+const held = (value: number, dtype: DType): number => (dtype === "f32" ? Math.fround(value) : value);
+
 /** Operators of two numbers; the division of whole numbers drops the fraction. */
 const BINARY: Readonly<Record<string, Binary>> = {
   Add: (x, y) => x + y,
@@ -52,7 +55,7 @@ export function foldBinary(opType: string, a: Value, b: Value): Known | undefine
   ) as [Dim[], Dim[]];
   const items = left.map((x, i) => {
     const y = right[i]!;
-    return isStatic(x) && isStatic(y) ? f(x, y, a.dtype) : SYMBOLIC[opType]?.(x, y);
+    return isStatic(x) && isStatic(y) ? held(f(x, y, a.dtype), a.dtype) : SYMBOLIC[opType]?.(x, y);
   });
   if (items.includes(undefined)) return undefined;
   return { dtype: CONDITIONS.has(opType) ? "bool" : a.dtype, shape, items: items as Dim[] };
@@ -76,7 +79,7 @@ const UNARY: Readonly<Record<string, (x: number) => number>> = {
 export function foldUnary(opType: string, x: Value): Known | undefined {
   const f = UNARY[opType];
   if (f === undefined || !isKnown(x) || !x.items.every(isStatic)) return undefined;
-  return { ...x, items: (x.items as readonly number[]).map(f) };
+  return { ...x, items: (x.items as readonly number[]).map((item) => held(f(item), x.dtype)) };
 }
 
 /** Elements of `a` where the condition is true, of `b` elsewhere; undefined where one is not known. */
@@ -99,5 +102,6 @@ const REDUCTIONS: Readonly<Record<string, (items: readonly Dim[]) => Dim | undef
 export function foldReduction(opType: string, x: Value, axes: readonly number[]): Known | undefined {
   if (!isKnown(x) || axes.length < x.shape.length) return undefined;
   const item = REDUCTIONS[opType]?.(x.items);
-  return item === undefined ? undefined : { ...x, shape: x.shape.map(() => 1), items: [item] };
+  if (item === undefined) return undefined;
+  return { ...x, shape: x.shape.map(() => 1), items: [isStatic(item) ? held(item, x.dtype) : item] };
 }
