@@ -10,6 +10,7 @@ export * from "./gpt.ts";
 export * from "./gpt-checkpoint.ts";
 export * from "./gpt-config.ts";
 export * from "./initialization.ts";
+export * from "./k-means.ts";
 export * from "./lpips.ts";
 export * from "./patch-discriminator.ts";
 export * from "./pixel-encoder.ts";

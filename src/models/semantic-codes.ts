@@ -6,11 +6,13 @@
  *
  * Dim letters: M features, F their width, Q levels, K rows of a codebook.
  */
+import { ToklipError } from "../core/index.ts";
 import {
   add,
   argmax,
   concat,
   flattenRows,
+  Graph,
   gather,
   gemm,
   mul,
@@ -21,8 +23,8 @@ import {
   sub,
   type Tensor,
 } from "../graph/index.ts";
-import type { Scope } from "../nn/index.ts";
-import type { SemanticCodesConfig } from "./ar-config.ts";
+import { Scope } from "../nn/index.ts";
+import type { ArConfig, SemanticCodesConfig } from "./ar-config.ts";
 
 /** The name of the codebook of a level: fitted and stored, never trained. */
 export const semanticCodebookName = (level: number): string => `semantic_codebooks.${level}.weight`;
@@ -64,4 +66,21 @@ export function featuresOfCodes(scope: Scope, codes: Tensor, config: SemanticCod
     gather(codebookOf(scope, level, config, width), codesOfLevel(codes, level)),
   );
   return rows.reduce((sum, row) => add(sum, row));
+}
+
+/** The names of the input and the outputs of the graph of `traceSemanticCodes`. */
+export const SEMANTIC_CODES = { features: "features", codes: "codes", quantized: "quantized" } as const;
+
+/**
+ * Features f32 (M, F) -> codes i32 (M, Q), and the features that these stand for, f32 (M, F).
+ * @throws GRAPH_INVALID for an entry that has no codes
+ */
+export function traceSemanticCodes({ name, entry, featureWidth, semanticCodes: config }: ArConfig): Graph {
+  if (config === undefined) throw new ToklipError("GRAPH_INVALID", `${name}: the entry ${entry} has no semantic codes`);
+  const graph = new Graph();
+  const scope = new Scope(graph);
+  const codes = semanticCodes(scope, graph.input(SEMANTIC_CODES.features, "f32", ["M", featureWidth]), config);
+  graph.output(SEMANTIC_CODES.codes, codes);
+  graph.output(SEMANTIC_CODES.quantized, featuresOfCodes(scope, codes, config, featureWidth));
+  return graph;
 }
