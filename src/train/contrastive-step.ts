@@ -20,6 +20,7 @@ import {
   type RowInputs,
   type Tensors,
 } from "./contrastive-objective.ts";
+import { sumOverProcesses } from "./process-group.ts";
 import {
   accumulateGradients,
   FedSession,
@@ -246,7 +247,7 @@ class BatchInParts implements ContrastiveStep {
       const { carried: _, ...terms } = partsOf(carried);
       for (const [name, value] of Object.entries(terms)) inner[name] = (inner[name] ?? 0) + value;
     }
-    await this.sumOverProcesses(sums, inner);
+    await sumOverProcesses(communicator, sums, inner);
     for (const [name, gradient] of outputsNamed("d.", lossRun)) accumulateGradients(sums, new Map([[name, gradient]]));
     return { parts: { ...partsOf(lossRun), ...inner }, gradients: sums, features: own };
   }
@@ -265,18 +266,6 @@ class BatchInParts implements ContrastiveStep {
       all[name] = ndarray(dtype, shape.with(0, shape[0]! * communicator.size), gathered as never);
     }
     return all;
-  }
-
-  private async sumOverProcesses(sums: Map<string, Float32Array>, inner: Record<string, number>): Promise<void> {
-    const { communicator } = this.options;
-    if (communicator.size === 1) return;
-    for (const gradient of sums.values()) await communicator.allReduceSum(gradient);
-    const names = Object.keys(inner);
-    const values = Float32Array.from(names, (name) => inner[name]!);
-    if (values.length > 0) await communicator.allReduceSum(values);
-    names.forEach((name, i) => {
-      inner[name] = values[i]!;
-    });
   }
 }
 

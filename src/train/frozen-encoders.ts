@@ -90,7 +90,7 @@ function required(teacher: FrozenEncoderOptions["teacher"]): [ToklipConfig, Weig
  * Runs parts of one size, the last filled up with copies of its last row: kernels may round otherwise for another number
  * of rows, and a sample's features must not depend on which samples come with it.
  */
-async function runInParts(session: Session, feeds: Feeds, partSize: number): Promise<Fetches> {
+export async function runInParts(session: Session, feeds: Feeds, partSize: number): Promise<Fetches> {
   const [name, array] = Object.entries(feeds)[0]!;
   const count = array.shape[0]!;
   const parts: Fetches[] = [];

@@ -1,8 +1,13 @@
 /** `toklip/train`: trainers, optimizers, schedules, runs and their checkpoints. */
 export * from "./adamw.ts";
 export * from "./adamw-graph.ts";
+export * from "./ar-assembly.ts";
 export * from "./ar-batches.ts";
+export * from "./ar-feeds.ts";
+export * from "./ar-objective.ts";
+export * from "./ar-pictures.ts";
 export * from "./ar-sequences.ts";
+export * from "./ar-trainer.ts";
 export * from "./checkpoint.ts";
 export * from "./checkpoint-store.ts";
 export * from "./codebook-watch.ts";
@@ -26,6 +31,7 @@ export * from "./loss-curve.ts";
 export * from "./metrics.ts";
 export type { KernelOptions } from "./optimizer-kernel.ts";
 export * from "./overrides.ts";
+export * from "./packed-step.ts";
 export * from "./parameter-groups.ts";
 export * from "./parameter-update.ts";
 export * from "./patch-dropout.ts";

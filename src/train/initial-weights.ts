@@ -23,11 +23,19 @@ type Shapes = ReadonlyMap<string, readonly number[]>;
  * @throws CHECKPOINT_MISMATCH
  */
 export function checkInit(checkpoints: readonly Checkpoint[], model: ToklipConfig): void {
-  const shapes = parameterShapes(model);
+  checkBeginnings(model.name, parameterShapes(model), checkpoints);
+}
+
+/**
+ * The same of any model's shapes.
+ * @param what the model, for messages
+ * @throws CHECKPOINT_MISMATCH
+ */
+export function checkBeginnings(what: string, shapes: Shapes, checkpoints: readonly Checkpoint[]): void {
   for (const checkpoint of checkpoints) {
     const held = [...shapes].filter(([name]) => checkpoint.tensors.has(name));
     if (held.length === 0) {
-      throw new ToklipError("CHECKPOINT_MISMATCH", `${checkpoint.name}: has no parameter of ${model.name}`);
+      throw new ToklipError("CHECKPOINT_MISMATCH", `${checkpoint.name}: has no parameter of ${what}`);
     }
     for (const [name, shape] of held) checkBeginning(checkpoint, name, shape);
   }

@@ -1,4 +1,4 @@
-/** What the loop asks of the processes of a run together, made of a communicator's collective operations. */
+/** What the loop and the trainers ask of the processes of a run together, made of a communicator's collective operations. */
 import type { Communicator } from "./communicator.ts";
 
 /** Whether the flag is up in any process. All processes learn the same. */
@@ -6,6 +6,23 @@ export async function anywhere(communicator: Communicator, flag: boolean): Promi
   const count = Float32Array.of(flag ? 1 : 0);
   await communicator.allReduceSum(count);
   return count[0]! > 0;
+}
+
+/** Replaces gradients, and the numbers of a record, by their sums over all processes. */
+export async function sumOverProcesses(
+  communicator: Communicator,
+  gradients: ReadonlyMap<string, Float32Array>,
+  numbers: Record<string, number>,
+): Promise<void> {
+  if (communicator.size === 1) return;
+  for (const gradient of gradients.values()) await communicator.allReduceSum(gradient);
+  const names = Object.keys(numbers);
+  if (names.length === 0) return;
+  const values = Float32Array.from(names, (name) => numbers[name]!);
+  await communicator.allReduceSum(values);
+  names.forEach((name, i) => {
+    numbers[name] = values[i]!;
+  });
 }
 
 /** The texts of all processes, by rank. */

@@ -13,6 +13,7 @@ import {
   type ParameterUpdateOptions,
   restoreParameters,
 } from "./parameter-update.ts";
+import { sumOverProcesses } from "./process-group.ts";
 import type { Schedule } from "./schedule.ts";
 import type { SamplePicture, StepReport, TensorMap, Trainer, TrainerState } from "./trainer.ts";
 import { accumulateGradients, FedSession, outputsNamed, type Parameters, partsOf } from "./training-graph.ts";
@@ -128,7 +129,7 @@ export class VqTrainer implements Trainer<PixelBatch> {
 
   /** Losses by part and all gradients at a step (from 0), without an update, over all processes. */
   async gradients(pixels: NDArray<"f32">, step: number): Promise<VqGradients> {
-    const { batchSize, partSize = batchSize } = this.options;
+    const { batchSize, partSize = batchSize, communicator = singleProcess } = this.options;
     const session = await this.trainingSession(step);
     const parts: Record<string, number> = {};
     const gradients = new Map<string, Float32Array>();
@@ -142,7 +143,7 @@ export class VqTrainer implements Trainer<PixelBatch> {
     }
     const ids = concatRows(made.map((fetched) => fetched.ids!)) as NDArray<"i32">;
     const vectors = concatRows(made.map((fetched) => fetched.vectors!)) as NDArray<"f32">;
-    await this.sumOverProcesses(parts, gradients);
+    await sumOverProcesses(communicator, gradients, parts);
     return { parts, gradients, ids: ids.data, vectors };
   }
 
@@ -253,18 +254,6 @@ export class VqTrainer implements Trainer<PixelBatch> {
       this.sessions.set(name, session);
     }
     return session;
-  }
-
-  private async sumOverProcesses(parts: Record<string, number>, gradients: Map<string, Float32Array>): Promise<void> {
-    const { communicator = singleProcess } = this.options;
-    if (communicator.size === 1) return;
-    for (const gradient of gradients.values()) await communicator.allReduceSum(gradient);
-    const names = Object.keys(parts);
-    const values = Float32Array.from(names, (name) => parts[name]!);
-    await communicator.allReduceSum(values);
-    names.forEach((name, i) => {
-      parts[name] = values[i]!;
-    });
   }
 
   /** Notes which codes are used, in all processes, and moves dead ones. */
