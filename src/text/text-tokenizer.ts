@@ -116,4 +116,20 @@ export class TextTokenizer {
       throw new ToklipError("TOKENIZER_INVALID", `tokenizer: ${messageOf(thrown)}`, { cause: thrown });
     }
   }
+
+  /**
+   * The text of ids, without special tokens, without space around it. Bytes of a character that is not complete are U+FFFD;
+   * ids that the vocabulary does not have say nothing.
+   * @throws TOKENIZER_INVALID when the vocabulary cannot be read backwards
+   */
+  textOf(ids: ArrayLike<number>): string {
+    const known = Array.from(ids).filter((id) => this.tokenizer.id_to_token(id) !== undefined);
+    if (known.length === 0) return "";
+    const options = { skip_special_tokens: true, clean_up_tokenization_spaces: false };
+    try {
+      return this.tokenizer.decode(known, options).trim();
+    } catch (thrown) {
+      throw new ToklipError("TOKENIZER_INVALID", `tokenizer: ${messageOf(thrown)}`, { cause: thrown });
+    }
+  }
 }
