@@ -44,8 +44,13 @@ export interface SubjectParts {
  * @throws USAGE where it is not what the model continues; what `readCaptionFeatures` throws
  */
 export async function findSubjects(parts: SubjectParts): Promise<Subjects> {
-  return parts.model.condition.kind === "class" ? classSubjects(parts) : captionSubjects(parts);
+  return FINDERS[parts.model.condition.kind](parts);
 }
+
+/** One row a kind of condition. */
+const FINDERS: Readonly<
+  Record<PictureGenerator["condition"]["kind"], (parts: SubjectParts) => Subjects | Promise<Subjects>>
+> = { class: classSubjects, caption: captionSubjects };
 
 function usage(message: string): never {
   throw new ToklipError("USAGE", message);

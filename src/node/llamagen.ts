@@ -9,7 +9,7 @@ import { nodePlatform } from "./platform.ts";
  * @example
  * const model = await LlamaGen.load("c2i_B_256.pt", { vq: "vq_ds16_c2i.pt" });
  * const [retriever, geyser] = await model.generate({ classes: [207, 974], seed: 1 });
- * await writeFile("retriever.png", await encodePng(retriever.image));
+ * await writeFile("retriever.png", await encodePng(retriever!.image!));
  */
 export class LlamaGen extends PlatformLlamaGen {
   /**
