@@ -25,12 +25,25 @@ interface Assignment {
   readonly distances: Float64Array;
 }
 
-/** |a - b|^2 of row i of one array and row j of another, both F wide. */
-function squaredDistance(a: Float32Array, i: number, b: Float32Array, j: number, width: number): number {
+/** Elements after which a distance is compared with its limit. */
+const STRIDE = 16;
+
+/** |a - b|^2 of two rows, which begin at `from` and `to`, or at least `limit` where it is that. */
+function squaredDistance(
+  a: Float32Array,
+  from: number,
+  b: Float32Array,
+  to: number,
+  width: number,
+  limit: number,
+): number {
   let sum = 0;
-  for (let n = 0, at = i * width, to = j * width; n < width; n++) {
-    const difference = a[at + n]! - b[to + n]!;
-    sum += difference * difference;
+  for (let begin = 0; begin < width && sum < limit; begin += STRIDE) {
+    const end = Math.min(begin + STRIDE, width);
+    for (let n = begin; n < end; n++) {
+      const difference = a[from + n]! - b[to + n]!;
+      sum += difference * difference;
+    }
   }
   return sum;
 }
@@ -44,7 +57,7 @@ function offerCentre(
 ) {
   const [count, width] = points.shape as [number, number];
   for (let row = 0; row < count; row++) {
-    const distance = squaredDistance(points.data, row, centres.data, centre, width);
+    const distance = squaredDistance(points.data, row * width, centres.data, centre * width, width, distances[row]!);
     if (distance < distances[row]!) {
       distances[row] = distance;
       nearest[row] = centre;

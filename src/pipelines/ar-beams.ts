@@ -9,7 +9,7 @@ import { AR_CONTROL, type ArConfig, arVocabulary } from "../models/index.ts";
 import type { ArDecoder } from "./ar-decoder.ts";
 import type { ArPrompt } from "./ar-prompt.ts";
 import type { ArStream } from "./ar-stream.ts";
-import { checkCount } from "./ar-text.ts";
+import { checkCount } from "./input-checks.ts";
 import { logSumExp } from "./sampling.ts";
 
 /** How texts are searched. */

@@ -4,11 +4,12 @@
  *
  * Dim letters: B texts, T ids of the text tokenizer, V vocabulary.
  */
-import { type LongCallOptions, ToklipError, throwIfAborted } from "../core/index.ts";
+import { type LongCallOptions, throwIfAborted } from "../core/index.ts";
 import { AR_CONTROL, type ArConfig, arVocabulary } from "../models/index.ts";
 import type { ArDecoder } from "./ar-decoder.ts";
 import type { ArPrompt } from "./ar-prompt.ts";
 import { checkGenerateOptions, type GenerateOptions, idChooser } from "./generate.ts";
+import { checkCount } from "./input-checks.ts";
 
 /** How texts are written. */
 export interface WriteOptions extends LongCallOptions, Pick<GenerateOptions, "seed" | "temperature" | "topK" | "topP"> {
@@ -55,12 +56,6 @@ function textLogits(logits: Float32Array, config: ArConfig, ends: number): Float
     out.set(all.subarray(textStart, imageStart), row * count + ends);
   }
   return out;
-}
-
-/** @throws ARGUMENT_INVALID unless it is a whole number, 1 or more */
-export function checkCount(what: string, value: number): void {
-  if (Number.isInteger(value) && value >= 1) return;
-  throw new ToklipError("ARGUMENT_INVALID", `${what} ${value}: expected a whole number, 1 or more`);
 }
 
 /**

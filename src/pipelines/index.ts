@@ -26,6 +26,7 @@ export * from "./label-sets.ts";
 export * from "./llamagen.ts";
 export type * from "./model.ts";
 export * from "./model-files.ts";
+export * from "./picture-batches.ts";
 export type * from "./picture-generator.ts";
 export * from "./pictures.ts";
 export type * from "./platform.ts";

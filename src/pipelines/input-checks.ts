@@ -56,3 +56,9 @@ export function checkRange(what: string, { data }: NDArray<"i32">, size: number)
     throw new ToklipError("IDS_OUT_OF_RANGE", `${what}: ${data[place]} at place ${place} is not in [0, ${size})`);
   }
 }
+
+/** The value. @throws ARGUMENT_INVALID unless it is a whole number, 1 or more */
+export function checkCount(what: string, value: number): number {
+  if (Number.isInteger(value) && value >= 1) return value;
+  throw new ToklipError("ARGUMENT_INVALID", `${what} ${value}: expected a whole number, 1 or more`);
+}

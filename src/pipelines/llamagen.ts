@@ -1,8 +1,6 @@
 /**
  * LlamaGen (arXiv 2406.06525) loaded, platform-free: a GPT that continues a class or a caption with ids, and a VQ that
- * decodes them. The loop over ids is in `generate.ts`; here requests become batches of it, and ids become pictures.
- *
- * Dim letters: B pictures of a batch, h w grid.
+ * decodes them. The loop over ids is in `generate.ts`, that over batches in `picture-batches.ts`.
  */
 import {
   concatRows,
@@ -14,15 +12,15 @@ import {
   throwIfAborted,
 } from "../core/index.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
-import type { Image } from "../image/image.ts";
 import type { CaptionCondition, ClassCondition, GptConfig } from "../models/index.ts";
 import type { Backend } from "../runtime/index.ts";
-import { checkGenerateOptions, type GenerateOptions, generateIds, type IdDecoder } from "./generate.ts";
+import type { IdDecoder } from "./generate.ts";
 import { alignCaptions, checkPrompt, type GptPrompt } from "./gpt-condition.ts";
 import { openGptDecoder } from "./gpt-decoder.ts";
 import { findGptConfig, type GptConfigOptions } from "./gpt-files.ts";
 import { checkPrecision } from "./graph-runner.ts";
 import type { LoadOptions } from "./model.ts";
+import { PictureBatches } from "./picture-batches.ts";
 import type { GeneratedPicture, GenerationEvent, PictureGenerator, PictureRequest } from "./picture-generator.ts";
 import type { Platform } from "./platform.ts";
 import type { GuidanceOptions } from "./sampling.ts";
@@ -42,8 +40,6 @@ const USUAL = {
   class: { guidanceScale: 4, topK: 2000 },
   caption: { guidanceScale: 7.5, topK: 1000 },
 } as const;
-
-const USUAL_BATCH = 8;
 
 /** What a model is made of. */
 export interface LlamaGenParts {
@@ -104,10 +100,11 @@ export class PlatformLlamaGen implements PictureGenerator {
 
   async *stream(request: PictureRequest): AsyncGenerator<GenerationEvent, void, undefined> {
     if (this.disposed) throw new ToklipError("DISPOSED", "this model has been disposed of");
-    const plan = planOf(request, this.config);
+    const batches = batchesOf(request, this.config);
     throwIfAborted(request.signal, "generate");
     const decoder = await this.compiled(request);
-    for (let first = 0; first < plan.pictures; first += plan.batch) yield* this.streamBatch(decoder, plan, first);
+    const { vq } = this.parts;
+    yield* batches.stream(decoder, vq && ((ids, options) => vq.decode(ids, options)));
   }
 
   async generate(request: PictureRequest): Promise<GeneratedPicture[]> {
@@ -133,77 +130,19 @@ export class PlatformLlamaGen implements PictureGenerator {
     });
     return this.decoder;
   }
-
-  /** Generates the pictures from `first` on that fit into a batch. */
-  private async *streamBatch(decoder: IdDecoder<GptPrompt>, plan: Plan, first: number) {
-    const last = Math.min(first + plan.batch, plan.pictures);
-    const conditions = Array.from({ length: last - first }, (_, i) => Math.floor((first + i) / plan.count));
-    let latest: readonly Image[] | undefined;
-    const options = { ...plan.options, seed: plan.seed + first, ...this.reporting(plan, first) };
-    const steps = generateIds(decoder, promptRows(plan.prompt, conditions), options);
-    try {
-      for (;;) {
-        const { done, value } = await steps.next();
-        if (done) {
-          // A preview of the last id is the picture.
-          const images = latest ?? (await this.parts.vq?.decode(value, plan.options));
-          yield { type: "pictures", pictures: picturesOf(value, images, { ...plan, first, conditions }) } as const;
-          return;
-        }
-        const { count, ids, preview } = value;
-        latest = preview;
-        yield { type: "ids", first, count, ids, ...(preview && { previews: preview }) } as const;
-      }
-    } finally {
-      await steps.return(undefined as never);
-    }
-  }
-
-  /** Progress counts the steps of all batches. */
-  private reporting({ pictures, batch, request }: Plan, first: number): GenerateOptions<readonly Image[]> {
-    const { previewEvery: every, onProgress, signal } = request;
-    const { vq } = this.parts;
-    const steps = this.side ** 2;
-    const [before, total] = [(first / batch) * steps, Math.ceil(pictures / batch) * steps];
-    return {
-      onProgress: onProgress && ((event) => onProgress({ ...event, done: before + event.done, total })),
-      ...(vq && every !== undefined && { preview: { every, decode: (ids) => vq.decode(ids, { signal }) } }),
-    };
-  }
-}
-
-/** A request that has been checked. */
-interface Plan {
-  readonly request: PictureRequest;
-  /** Pictures in all, of each condition, and side by side. */
-  readonly pictures: number;
-  readonly count: number;
-  readonly batch: number;
-  readonly seed: number;
-  /** A row for each condition. */
-  readonly prompt: GptPrompt;
-  /** What is the same for all batches. */
-  readonly options: GenerateOptions<readonly Image[]>;
-}
-
-function checkCount(what: string, value: number): number {
-  if (Number.isInteger(value) && value >= 1) return value;
-  throw new ToklipError("ARGUMENT_INVALID", `${what} ${value}: expected a whole number, 1 or more`);
 }
 
 /** @throws ARGUMENT_INVALID, SHAPE_MISMATCH */
-function planOf(request: PictureRequest, config: GptConfig): Plan {
-  const { temperature, topP, greedy, signal, seed = 0 } = request;
-  const { topK = USUAL[config.condition.kind].topK } = request;
+function batchesOf(request: PictureRequest, config: GptConfig): PictureBatches<GptPrompt> {
   const prompt = promptOf(request, config);
   checkPrompt(prompt, config);
-  const conditions = "labels" in prompt ? prompt.labels.shape[0]! : prompt.features.shape[0]!;
-  const count = checkCount("count", request.count ?? 1);
-  const options = { temperature, topK, topP, greedy, signal, guidance: guidanceOf(request, config) };
-  checkGenerateOptions({ ...options, seed });
-  if (request.previewEvery !== undefined) checkCount("preview every", request.previewEvery);
-  const batch = checkCount("batch", request.batch ?? USUAL_BATCH);
-  return { request, pictures: conditions * count, count, batch, seed, prompt, options };
+  return new PictureBatches({
+    request,
+    conditions: "labels" in prompt ? prompt.labels.shape[0]! : prompt.features.shape[0]!,
+    promptOf: (conditions) => promptRows(prompt, conditions),
+    guidance: guidanceOf(request, config),
+    topK: USUAL[config.condition.kind].topK,
+  });
 }
 
 /** What the classes or the captions of a request are to the model. */
@@ -243,24 +182,6 @@ function promptRows(prompt: GptPrompt, conditions: readonly number[]): GptPrompt
   if ("labels" in prompt) return { labels: pick(prompt.labels) };
   const { features, valid } = prompt;
   return { features: pick(features), ...(valid && { valid: pick(valid) }) };
-}
-
-interface BatchPlan extends Plan {
-  readonly first: number;
-  readonly conditions: readonly number[];
-}
-
-function picturesOf(
-  grids: NDArray<"i32">,
-  images: readonly Image[] | undefined,
-  { first, conditions, seed }: BatchPlan,
-): GeneratedPicture[] {
-  const [, h, w] = grids.shape as [number, number, number];
-  return conditions.map((condition, i) => {
-    const ids = ndarray("i32", [h, w], grids.data.slice(i * h * w, (i + 1) * h * w));
-    const image = images?.[i];
-    return { index: first + i, condition, seed: seed + first + i, ids, ...(image && { image }) };
-  });
 }
 
 /** @throws CHECKPOINT_MISMATCH where a VQ has other ids than a GPT */
