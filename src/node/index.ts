@@ -12,6 +12,13 @@ export type { Image } from "../image/image.ts";
 export type { LlamaGenOptions } from "../pipelines/llamagen.ts";
 export type * from "../pipelines/model.ts";
 export type * from "../pipelines/picture-generator.ts";
+export type {
+  DescribeOptions,
+  LabelLikelihood,
+  ScoreOptions,
+  TextPictureRequest,
+  UnifiedOptions,
+} from "../pipelines/unified.ts";
 export { type CaptionEncoderOptions, encodeCaptionTexts } from "./caption-encoder.ts";
 export { type NamedCaption, readCaptionFeatures } from "./caption-features.ts";
 export { convertFile } from "./convert.ts";
@@ -22,3 +29,4 @@ export { initCheckpoint } from "./init.ts";
 export { LlamaGen } from "./llamagen.ts";
 export { createOrtBackend, type OrtBackendOptions } from "./ort-backend.ts";
 export { TokLIP } from "./toklip.ts";
+export { Unified } from "./unified.ts";

@@ -40,20 +40,19 @@ function programOf(name: ArGraphName, { checkpoint, config, precision = "fp32" }
   return quantizeProgram(program, read, (parameter) => (/^(layers|output)\./.test(parameter) ? scheme : undefined));
 }
 
-/** @throws ARGUMENT_INVALID unless an entry that reads features has an encoder of these ids */
-function checkEncoder(
-  { name, entry, featureWidth, codebookSize, imageTokens }: ArConfig,
-  encoder?: FeatureEncoder,
-): void {
-  if (entry === "vq") return;
+/** @throws ARGUMENT_INVALID unless the encoder has these ids, and the features that the entry reads */
+function checkEncoder({ name, entry, ...wanted }: ArConfig, encoder: FeatureEncoder | undefined): void {
   if (encoder === undefined) {
+    if (entry === "vq") return;
     throw new ToklipError("ARGUMENT_INVALID", `${name}: entry ${entry} needs the TokLIP that makes its features`);
   }
   const { trunk, vq } = encoder.config;
-  const has = `${trunk.width} wide for ${gridOf(trunk).tokens} ids of ${vq?.codebookSize ?? 0}`;
-  const wanted = `${featureWidth} wide for ${imageTokens} ids of ${codebookSize}`;
-  if (has === wanted) return;
-  throw new ToklipError("ARGUMENT_INVALID", `${name}: expected features ${wanted}, ${encoder.config.name} has ${has}`);
+  const say = (width: number, tokens: number, codes: number) =>
+    `${entry === "vq" ? "" : `features ${width} wide for `}${tokens} ids of ${codes}`;
+  const expected = say(wanted.featureWidth, wanted.imageTokens, wanted.codebookSize);
+  const found = say(trunk.width, gridOf(trunk).tokens, vq?.codebookSize ?? 0);
+  if (found === expected) return;
+  throw new ToklipError("ARGUMENT_INVALID", `${name}: expected ${expected}, ${encoder.config.name} has ${found}`);
 }
 
 /** A compiled transformer. Backend, checkpoint and encoder stay the caller's. */

@@ -2,10 +2,8 @@
 import { ToklipError } from "../core/index.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
 import { checkGptCheckpoint, GPT_SIZES, type GptConfig, inferGptConfig } from "../models/index.ts";
-import { readJson } from "./model-files.ts";
+import { readConfigFile, stemOf } from "./model-files.ts";
 import type { Platform } from "./platform.ts";
-
-const LARGEST_CONFIG_BYTES = 1e6;
 
 /** What the user knows of a GPT that its shapes do not say. */
 export interface GptConfigOptions {
@@ -62,13 +60,9 @@ async function knownFields(
 async function namedConfig(platform: Pick<Platform, "findFile">, asked: string): Promise<unknown> {
   if (Object.hasOwn(GPT_SIZES, asked)) return { size: asked };
   const file = await platform.findFile([asked], "");
-  if (file !== undefined) return readJson(file, "CONFIG_INVALID", LARGEST_CONFIG_BYTES);
+  if (file !== undefined) return readConfigFile(file);
   const known = Object.keys(GPT_SIZES).join(", ");
   throw new ToklipError("CONFIG_UNKNOWN", `configuration "${asked}" is neither a file nor one of ${known}`);
-}
-
-function stemOf(location: string): string {
-  return location.replace(/^.*[/\\]/, "").replace(/\.[^.]*$/, "");
 }
 
 function sizeName({ width, depth, numHeads }: GptConfig): string | undefined {

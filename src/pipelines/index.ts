@@ -2,6 +2,7 @@
 export * from "./ar-beams.ts";
 export * from "./ar-cache.ts";
 export * from "./ar-decoder.ts";
+export * from "./ar-files.ts";
 export * from "./ar-likelihood.ts";
 export * from "./ar-picture.ts";
 export * from "./ar-prompt.ts";
@@ -36,4 +37,5 @@ export * from "./show.ts";
 export * from "./token-stream.ts";
 export * from "./tokenize.ts";
 export * from "./toklip.ts";
+export * from "./unified.ts";
 export * from "./vq-decoder.ts";

@@ -1,12 +1,19 @@
 /** Finds what belongs to a checkpoint: its configuration and its text tokenizer. */
 import { type ByteSource, messageOf, ToklipError } from "../core/index.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
-import { BUILT_IN_CONFIGS, builtInConfig, parameterShapes, parseConfig, type ToklipConfig } from "../models/index.ts";
+import {
+  BUILT_IN_CONFIGS,
+  builtInConfig,
+  parameterShapes,
+  parseConfig,
+  type TextConfig,
+  type ToklipConfig,
+} from "../models/index.ts";
 import type { LoadOptions } from "./model.ts";
 import type { Platform } from "./platform.ts";
 
 /** The metadata keys under which our own files carry their configuration. */
-const CONFIG_KEYS = { json: "toklip_config", name: "toklip_config_name" } as const;
+export const CONFIG_KEYS = { json: "toklip_config", name: "toklip_config_name" } as const;
 
 /** A configuration as metadata of a .safetensors file. */
 export function configMetadata({ source, name }: ToklipConfig): Readonly<Record<string, string>> {
@@ -84,8 +91,10 @@ export async function findConfig(
   if (asked !== undefined) return loadConfig(platform, asked);
   const inside = configInMetadata(checkpoint);
   if (inside) return inside;
-  const stem = location.replace(/\.[^./\\]*$/, "").replace(/^.*[/\\]/, "");
-  const beside = await platform.findFile([`${stem}.json`, "open_clip_config.json", "config.json"], location);
+  const beside = await platform.findFile(
+    [`${stemOf(location)}.json`, "open_clip_config.json", "config.json"],
+    location,
+  );
   if (beside) return parseConfigFile(beside);
   const known = configByShape(checkpoint);
   if (known) return known;
@@ -105,10 +114,39 @@ export async function loadConfig(platform: Pick<Platform, "findFile">, nameOrPat
   return file ? parseConfigFile(file) : builtInConfig(nameOrPath);
 }
 
+/** The name of a file without its folder and extension. */
+export function stemOf(location: string): string {
+  return location.replace(/\.[^./\\]*$/, "").replace(/^.*[/\\]/, "");
+}
+
+/** Reads the JSON of a configuration. @throws CONFIG_INVALID when it is too large or not JSON */
+export function readConfigFile(file: ByteSource): Promise<unknown> {
+  return readJson(file, "CONFIG_INVALID", LARGEST_CONFIG_BYTES);
+}
+
 async function parseConfigFile(file: ByteSource): Promise<ToklipConfig> {
-  const json = await readJson(file, "CONFIG_INVALID", LARGEST_CONFIG_BYTES);
+  const json = await readConfigFile(file);
   const name = file.name.replace(/^.*[/\\]/, "").replace(/\.json$/, "");
   return parseConfig(json, name);
+}
+
+/** Where a tokenizer may be. */
+export type TokenizerOptions = Pick<LoadOptions, "tokenizer" | "download" | "signal">;
+
+/**
+ * The `tokenizer.json` asked for (a path or a hub name), or the one beside a checkpoint; undefined where there is none.
+ * @throws TOKENIZER_INVALID when it is no JSON, FILE_NOT_FOUND when the one asked for is not there
+ */
+export async function readTokenizer(
+  platform: Platform,
+  location: string,
+  { tokenizer, download = false, signal }: TokenizerOptions,
+): Promise<unknown> {
+  const file =
+    tokenizer === undefined
+      ? await platform.findFile(["tokenizer.json"], location)
+      : await platform.findFile([await platform.locate(tokenizer, { download, signal })], "");
+  return file && readJson(file, "TOKENIZER_INVALID");
 }
 
 /**
@@ -119,18 +157,11 @@ async function parseConfigFile(file: ByteSource): Promise<ToklipConfig> {
 export async function findTokenizer(
   platform: Platform,
   location: string,
-  { text }: ToklipConfig,
-  { tokenizer, download = false, signal }: Pick<LoadOptions, "tokenizer" | "download" | "signal">,
+  { text: { tokenizerName: hub } }: { readonly text: Partial<Pick<TextConfig, "tokenizerName">> },
+  options: TokenizerOptions,
 ): Promise<unknown> {
-  const read = async (path: string) => {
-    const file = await platform.findFile([path], "");
-    return file && readJson(file, "TOKENIZER_INVALID");
-  };
-  if (tokenizer !== undefined) return read(await platform.locate(tokenizer, { download, signal }));
-  const beside = await platform.findFile(["tokenizer.json"], location);
-  if (beside) return readJson(beside, "TOKENIZER_INVALID");
-  const name = text.tokenizerName && `${text.tokenizerName}/tokenizer.json`;
-  if (!name)
-    throw new ToklipError("TOKENIZER_INVALID", `there is no tokenizer.json beside ${location}, which text needs`);
-  return read(await platform.locate(name, { download, signal }));
+  const found = await readTokenizer(platform, location, options);
+  if (found !== undefined || options.tokenizer !== undefined) return found;
+  if (hub !== undefined) return readTokenizer(platform, location, { ...options, tokenizer: `${hub}/tokenizer.json` });
+  throw new ToklipError("TOKENIZER_INVALID", `there is no tokenizer.json beside ${location}, which text needs`);
 }

@@ -290,7 +290,7 @@ describe("a decoder", async () => {
     const other = configOf("toklip", { codebook_size: 500 });
     const wrong = { backend, checkpoint: tinyCheckpoint(other), config: other, encoder };
     await expect(ArDecoder.open(wrong)).rejects.toThrow(
-      "toklip: expected features 64 wide for 16 ids of 500, tiny has 64 wide for 16 ids of 512 [ARGUMENT_INVALID]",
+      "toklip: expected features 64 wide for 16 ids of 500, tiny has features 64 wide for 16 ids of 512 [ARGUMENT_INVALID]",
     );
   });
 

@@ -1,0 +1,142 @@
+// The unified transformer as a user has it: pictures to texts, texts to pictures, on the tiny TokLIP.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { bytesOf, type NDArray } from "../../src/core/index.ts";
+import { writeSafetensors } from "../../src/files/index.ts";
+import type { ArConfig } from "../../src/models/index.ts";
+import { Unified } from "../../src/node/unified.ts";
+import { arConfigMetadata } from "../../src/pipelines/index.ts";
+import { BpeTrainer, TextTokenizer } from "../../src/text/index.ts";
+import { tinyAr, tinyWeights } from "../ar-models.ts";
+import { goldenPath } from "../goldens.ts";
+
+const VOCABULARY = 300;
+const toklip = goldenPath("tiny/tiny.pt");
+const picture = new URL("../pictures/rocket.jpg", import.meta.url).pathname;
+const folder = mkdtempSync(path.join(tmpdir(), "toklip-unified-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function configOf(change: object = {}): ArConfig {
+  const size = { text_vocab_size: VOCABULARY, codebook_size: 512, image_tokens: 16, context_length: 48 };
+  return tinyAr("toklip", { feature_width: 64, ...size, ...change });
+}
+
+/** Writes a model as training would leave it. */
+async function write(name: string, config: ArConfig, metadata = arConfigMetadata(config)): Promise<string> {
+  const pieces: Uint8Array[] = [];
+  const weights = tinyWeights(config);
+  const specs = [...weights].map(([key, { dtype, shape }]) => ({ name: key, dtype, shape }));
+  const sink = { write: async (bytes: Uint8Array) => void pieces.push(bytes.slice()) };
+  const bytes = async function* (key: string) {
+    yield bytesOf((weights.get(key) as NDArray).data);
+  };
+  await writeSafetensors(sink, specs, bytes, metadata);
+  const file = path.join(folder, name);
+  writeFileSync(file, Buffer.concat(pieces));
+  return file;
+}
+
+const trainer = new BpeTrainer({ vocabSize: VOCABULARY });
+for (let i = 0; i < 3; i++) trainer.add("a photo of a red rocket, what is it?");
+const tokenizerJson = trainer.train();
+const tokenizer = TextTokenizer.fromJson(tokenizerJson, { vocabSize: VOCABULARY });
+
+describe("a unified transformer", () => {
+  let model: Unified;
+  beforeAll(async () => {
+    writeFileSync(path.join(folder, "tokenizer.json"), JSON.stringify(tokenizerJson));
+    model = await Unified.load(await write("model.safetensors", configOf()), { toklip });
+  });
+  afterAll(() => model.dispose());
+
+  test("is found with its configuration and its tokenizer", () => {
+    expect(model.config).toEqual({ ...configOf(), name: "toklip" });
+    expect(model.toklip.config.name).toBe("tiny");
+  });
+
+  test("describes pictures, with a question or without, at once and piece by piece", async () => {
+    const captions = await model.describe([picture, picture], { maxTokens: 5 });
+    expect(captions).toHaveLength(2);
+    expect(captions[1]).toBe(captions[0]);
+    const pieces: string[] = [];
+    for await (const piece of model.streamText(picture, { maxTokens: 5 })) pieces.push(piece);
+    expect(pieces.join("")).toBe(captions[0]);
+    const [answer] = await model.describe(picture, { maxTokens: 5, question: "what is it?" });
+    expect(answer).not.toBe(captions[0]);
+    const searched = await model.describe([picture, picture], { maxTokens: 5, beams: 3 });
+    expect(searched).toHaveLength(2);
+    expect(searched[1]).toBe(searched[0]);
+  });
+
+  test("scores labels, likeliest first, in the sentence of a template", async () => {
+    const labels = ["red", "rocket", "a photo"];
+    const [scores] = await model.scoreLabels(picture, { labels, template: "what is {}" });
+    expect(scores!.map(({ label }) => label).sort()).toEqual([...labels].sort());
+    const likelihoods = scores!.map(({ logProbability }) => logProbability);
+    expect(likelihoods).toEqual(likelihoods.toSorted((a, b) => b - a));
+    for (const { label, logProbability, perToken } of scores!) {
+      expect(logProbability / perToken).toBeCloseTo(tokenizer.idsOf(`what is ${label}`).length + 1, 6);
+    }
+    const [asked] = await model.scoreLabels(picture, { labels, question: "what is it?" });
+    expect(asked!.map(({ logProbability }) => logProbability)).not.toEqual(likelihoods);
+  });
+
+  test("generates pictures of texts, each drawn by its own seed", async () => {
+    const pictures = await model.generate({ prompts: ["a red rocket", "a photo"], count: 2, seed: 3, batch: 3 });
+    expect(pictures.map(({ condition, seed }) => [condition, seed])).toEqual([
+      [0, 3],
+      [0, 4],
+      [1, 5],
+      [1, 6],
+    ]);
+    expect(pictures[0]!.image).toMatchObject({ width: 64, height: 64, mode: "RGB" });
+    expect(pictures[0]!.ids.shape).toEqual([4, 4]);
+    const [again] = await model.generate({ prompts: ["a photo"], seed: 5 });
+    expect(again!.ids).toEqual(pictures[2]!.ids);
+  });
+
+  test("refuses texts of which nothing is left, and a template without a place", async () => {
+    for (const run of [
+      () => model.generate({ prompts: ["a", "..."] }),
+      () => model.generate({ prompts: [] }),
+      () => model.describe(picture, { question: "?!" }),
+      () => model.scoreLabels(picture, { labels: ["!"] }),
+      () => model.scoreLabels(picture, { labels: ["a"], template: "a photo" }),
+    ]) {
+      await expect(run()).rejects.toMatchObject({ code: "ARGUMENT_INVALID" });
+    }
+  });
+});
+
+test("guidance that a model was not trained for is told of", async () => {
+  const file = await write("plain.safetensors", configOf({ condition_dropout: 0 }));
+  const model = await Unified.load(file, { toklip });
+  const warnings: string[] = [];
+  const warn = (message: string) => warnings.push(message);
+  await model.generate({ prompts: ["a"], warn });
+  expect(warnings).toEqual([]);
+  await model.generate({ prompts: ["a"], guidanceScale: 2, warn });
+  expect(warnings).toEqual([expect.stringMatching(/was trained without dropped texts, which guidance by 2 leans on/)]);
+  await model.dispose();
+  await expect(model.describe(picture)).rejects.toMatchObject({ code: "DISPOSED" });
+});
+
+test("a checkpoint without its configuration, its TokLIP or its tokenizer is not loaded", async () => {
+  const bare = await write("bare.safetensors", configOf(), {});
+  await expect(Unified.load(bare, { toklip })).rejects.toMatchObject({ code: "CONFIG_UNKNOWN" });
+  const loaded = await Unified.load(bare, { toklip, config: configOf().source });
+  await loaded.dispose();
+  const other = await Unified.load(bare, { toklip, config: { ...configOf().source, depth: 3 } });
+  await expect(other.describe(picture)).rejects.toMatchObject({ code: "CHECKPOINT_MISMATCH" });
+  await other.dispose();
+  await expect(Unified.load(bare, { toklip: "no-such.pt", config: configOf().source })).rejects.toMatchObject({
+    code: "FILE_NOT_FOUND",
+  });
+  const tokenizer = path.join(folder, "none.json");
+  await expect(Unified.load(bare, { toklip, config: configOf().source, tokenizer })).rejects.toMatchObject({
+    code: "FILE_NOT_FOUND",
+  });
+  await expect(Unified.load(toklip, { toklip })).rejects.toThrow(/CONFIG/);
+});
