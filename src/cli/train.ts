@@ -91,6 +91,25 @@ A configuration:
 Example:
   $ toklip train vq --config vq-run.json --out runs/vq`,
   },
+  ar: {
+    summary: "train a transformer that reads and writes texts and pictures, from ids made before",
+    help: `
+Data are ids of pictures and captions: .jsonl lines of tokenize --captions, .tar shards with .npy or .ids files, or .parquet;
+data.augmentation is not theirs. batch_size counts rows of context_length positions, several samples in each.
+
+Keys of its own: tokenizer; toklip { checkpoint }, whose ids they are: for entries that read its features, and for pictures of
+samples; token_encoder [frozen] or trained; tasks { text_to_image [1], image_to_text [1] }, the odds of each;
+loss { text_to_image [1], image_to_text [1], image_prior [0] }, what each target counts;
+samples { guidance_scale [3], temperature [1], top_k [0], top_p [1] }; cache [false] as for toklip.
+
+A configuration:
+  { "model": "ar.json", "tokenizer": "tokenizer.json", "toklip": { "checkpoint": "toklip.safetensors" },
+    "data": { "train": "ids.jsonl", "eval": "held.jsonl", "captions": "random" },
+    "batch_size": 16, "steps": 20000, "optimizer": { "learning_rate": 4e-4, "warmup": 500 } }
+
+Example:
+  $ toklip train ar --config ar-run.json --out runs/ar`,
+  },
 };
 
 const EXPORT_HELP = `

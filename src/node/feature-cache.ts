@@ -9,7 +9,7 @@ import { frozenIdentities } from "../train/frozen-identity.ts";
 import type { TrainingEvent } from "../train/loop.ts";
 import type { RunConfig, RunConfigs } from "../train/run-config.ts";
 import { readRunFolder } from "./run-folder.ts";
-import { closeAll, openCheckpoints, openTeacher } from "./train-models.ts";
+import { closeAll, openCheckpoints, openGiven } from "./train-models.ts";
 import { givenParts, localBatchSize } from "./train-trainers.ts";
 
 /** The run that a cache is for. */
@@ -44,7 +44,7 @@ async function identitiesOf(config: RunConfigs["toklip"], model: ToklipConfig, p
   const init = await openCheckpoints(config.init);
   const opened = [...init];
   try {
-    const teacher = config.teacher ? await openTeacher(config.teacher) : undefined;
+    const teacher = config.teacher ? await openGiven(config.teacher) : undefined;
     if (teacher) opened.push(teacher.checkpoint);
     return await frozenIdentities(givenParts(config, model, init, teacher), {
       device: config.device,

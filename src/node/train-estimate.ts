@@ -1,17 +1,21 @@
 /** What a run will need on this machine: the estimate, and the speed that it is made with. */
 import { ndarray } from "../core/index.ts";
+import type { Checkpoint } from "../files/index.ts";
 import { Graph, gemm } from "../graph/index.ts";
-import type { ToklipConfig } from "../models/index.ts";
+import type { ArConfig, ToklipConfig } from "../models/index.ts";
 import type { Backend } from "../runtime/index.ts";
-import { estimateTraining, type TrainingEstimate } from "../train/estimate.ts";
-import { checkInit } from "../train/initial-weights.ts";
+import { arTrainedShapes, checkGivenEncoder, type GivenEncoder } from "../train/ar-assembly.ts";
+import { type EstimateOptions, estimateTraining, type TrainingEstimate } from "../train/estimate.ts";
+import { checkBeginnings, checkInit } from "../train/initial-weights.ts";
 import type { RunConfig, RunConfigs } from "../train/run-config.ts";
 import { checkGivenParts } from "../train/towers-trainer.ts";
 import type { VqLossOptions } from "../train/vq-objective.ts";
+import { openIdsSource } from "./ids-data.ts";
+import { openArTokenizer, openGivenEncoder } from "./open-ar-run.ts";
 import { createOrtBackend } from "./ort-backend.ts";
-import { resolveRunConfig, type TrainOptions, totalSteps } from "./train.ts";
+import { isArRun, type ResolvedRun, resolveRunConfig, type TrainOptions, totalSteps } from "./train.ts";
 import { openDataSource } from "./train-data.ts";
-import { closeAll, openCheckpoints, openPerceptual, openTeacher } from "./train-models.ts";
+import { closeAll, openCheckpoints, openGiven, openPerceptual } from "./train-models.ts";
 import { givenParts, tokenizerOf, vqLossOf } from "./train-trainers.ts";
 
 /** The run to estimate. */
@@ -48,19 +52,44 @@ async function measureMatmul(backend: Backend): Promise<number> {
   return (2 * ROWS * WIDTH * WIDTH) / (best / 1000);
 }
 
-/** Looks at the headers of a run's checkpoints. @returns the configuration of its teacher */
-async function checkCheckpoints(config: RunConfig, model: ToklipConfig): Promise<ToklipConfig | undefined> {
-  const opened = await openCheckpoints(config.init);
+/** What an estimate needs to know of a run's models, once their checkpoints' headers have been looked at. */
+type KnownModels = Pick<EstimateOptions, "model" | "ar" | "teacher" | "vqLoss">;
+
+async function checkModels(run: ResolvedRun): Promise<KnownModels> {
+  const opened = await openCheckpoints(run.config.init);
   try {
+    if (isArRun(run)) return { ar: await checkAr(run.config, run.model, opened) };
+    const { config, model } = run;
     checkInit(opened, model);
-    if (config.kind !== "toklip") return undefined;
-    const init = [...opened];
-    const teacher = config.teacher ? await openTeacher(config.teacher) : undefined;
-    if (teacher) opened.push(teacher.checkpoint);
+    await tokenizerOf(config, model);
+    if (config.kind === "vq") return { model, vqLoss: await lossOf(config) };
+    return { model, teacher: config.kind === "toklip" ? await checkTaught(config, model, opened) : undefined };
+  } finally {
+    await closeAll(opened);
+  }
+}
+
+/** @returns the configuration of the teacher */
+async function checkTaught(config: RunConfigs["toklip"], model: ToklipConfig, init: readonly Checkpoint[]) {
+  const teacher = config.teacher ? await openGiven(config.teacher) : undefined;
+  try {
     checkGivenParts(givenParts(config, model, init, teacher));
     return teacher?.config;
   } finally {
-    await closeAll(opened);
+    await teacher?.checkpoint.close();
+  }
+}
+
+async function checkAr(config: RunConfigs["ar"], model: ArConfig, init: readonly Checkpoint[]): Promise<GivenEncoder> {
+  await openArTokenizer(config.tokenizer, model);
+  const given = await openGivenEncoder(config, model);
+  try {
+    checkGivenEncoder(given);
+    const encoder = given.tokenEncoder === "trained" ? given.toklip?.config : undefined;
+    checkBeginnings(model.name, arTrainedShapes(model, encoder), init);
+    return given;
+  } finally {
+    await given.toklip?.checkpoint.close();
   }
 }
 
@@ -69,27 +98,22 @@ async function checkCheckpoints(config: RunConfig, model: ToklipConfig): Promise
  * @throws as `train`
  */
 export async function estimateRun(options: EstimateRunOptions): Promise<RunEstimate> {
-  const { config, model } = await resolveRunConfig(options);
-  const { size } = await openDataSource(config.data.train, options.signal);
-  await tokenizerOf(config, model);
-  const taught = await checkCheckpoints(config, model);
+  const run = await resolveRunConfig(options);
+  const { config } = run;
+  const { size } = isArRun(run)
+    ? await openIdsSource(run.config.data.train, options.signal)
+    : await openDataSource(run.config.data.train, options.signal);
+  const known = await checkModels(run);
   const backend = createOrtBackend(config.threads === null ? {} : { threads: config.threads });
   try {
     const matmulFlops = await measureMatmul(backend);
-    const estimate = estimateTraining({
-      config,
-      model,
-      teacher: taught,
-      ...(config.kind === "vq" && { vqLoss: await lossOf(config) }),
-      batchSize: config.batch_size,
-      matmulFlops,
-    });
-    const known = config.steps !== null || size !== undefined;
+    const estimate = estimateTraining({ config, ...known, batchSize: config.batch_size, matmulFlops });
+    const isKnown = config.steps !== null || size !== undefined;
     return {
       ...estimate,
       config,
       matmulFlops,
-      ...(known && { steps: totalSteps(config, size) }),
+      ...(isKnown && { steps: totalSteps(config, size) }),
       ...(size !== undefined && { samples: size }),
     };
   } finally {

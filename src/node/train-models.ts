@@ -42,14 +42,17 @@ export function openFrozenCheckpoints(config: RunConfig): Promise<Checkpoint[]> 
   );
 }
 
-/** The teacher of a run, with the configuration that was named, or that its file or the files beside it hold. */
-export async function openTeacher(
-  teacher: NonNullable<RunConfigs["toklip"]["teacher"]>,
+/** A model that a run is given: a teacher, or the TokLIP of a transformer. */
+export type GivenModel = NonNullable<RunConfigs["ar"]["toklip"]>;
+
+/** A given model, with the configuration that was named, or that its file or the files beside it hold. */
+export async function openGiven(
+  given: GivenModel,
 ): Promise<{ readonly config: ToklipConfig; readonly checkpoint: Checkpoint }> {
-  const path = await nodePlatform.locate(teacher.checkpoint, { download: false });
+  const path = await nodePlatform.locate(given.checkpoint, { download: false });
   const checkpoint = await nodePlatform.openCheckpoint(path);
   try {
-    return { config: await findConfig(nodePlatform, path, checkpoint, teacher.model ?? undefined), checkpoint };
+    return { config: await findConfig(nodePlatform, path, checkpoint, given.model ?? undefined), checkpoint };
   } catch (thrown) {
     await checkpoint.close();
     throw thrown;

@@ -8,16 +8,16 @@ import type { Communicator } from "../train/communicator.ts";
 import type { FeatureCache } from "../train/feature-cache.ts";
 import type { ImageTextBatch } from "../train/image-text-batch.ts";
 import { checkInit } from "../train/initial-weights.ts";
-import type { RunConfig, RunConfigs, TrainingKind } from "../train/run-config.ts";
+import type { PictureRunConfig, PictureTrainingKind, RunConfig, RunConfigs } from "../train/run-config.ts";
 import { createSchedule, type ScheduleName } from "../train/schedule.ts";
 import { createTeacherTrainer, createToklipTrainer, type GivenParts } from "../train/towers-trainer.ts";
 import type { Trainer } from "../train/trainer.ts";
 import { createVqTrainer } from "../train/vq-assembly.ts";
 import type { PerceptualDistance, VqLossOptions } from "../train/vq-objective.ts";
-import { closeAll, openCheckpoints, openPerceptual, openTeacher, openTokenizer } from "./train-models.ts";
+import { closeAll, openCheckpoints, openGiven, openPerceptual, openTokenizer } from "./train-models.ts";
 
 /** What every trainer is built with. */
-export interface TrainerContext<K extends TrainingKind = TrainingKind> {
+export interface TrainerContext<K extends PictureTrainingKind = PictureTrainingKind> {
   readonly config: RunConfigs[K];
   readonly model: ToklipConfig;
   readonly backend: Backend;
@@ -51,13 +51,17 @@ export function scheduleOf({ optimizer }: RunConfig) {
   });
 }
 
-function commonOptions({ config, model, backend, communicator }: TrainerContext) {
+/** What a configuration of any kind says to its trainer. */
+export function commonOptions({
+  config,
+  backend,
+  communicator,
+}: Pick<TrainerContext, "backend" | "communicator"> & { readonly config: RunConfig }) {
   const { optimizer, ema, part_size, recompute, seed, device } = config;
   const batchSize = localBatchSize(config, communicator);
   const partSize = Math.min(part_size ?? batchSize, batchSize);
   return {
     backend,
-    model,
     seed,
     recompute,
     communicator,
@@ -76,7 +80,7 @@ function commonOptions({ config, model, backend, communicator }: TrainerContext)
 }
 
 /** The tokenizer of a kind that reads texts. */
-export async function tokenizerOf(config: RunConfig, model: ToklipConfig): Promise<TextTokenizer | undefined> {
+export async function tokenizerOf(config: PictureRunConfig, model: ToklipConfig): Promise<TextTokenizer | undefined> {
   return config.kind === "vq" ? undefined : openTokenizer(config.tokenizer, model);
 }
 
@@ -104,7 +108,7 @@ export function vqLossOf({ loss }: RunConfigs["vq"], perceptual?: PerceptualDist
   };
 }
 
-type Teacher = Awaited<ReturnType<typeof openTeacher>>;
+type Teacher = Awaited<ReturnType<typeof openGiven>>;
 
 /** What a TokLIP's training is given: checkpoints in the order in which they are asked, teacher, weights of the loss. */
 export function givenParts(
@@ -127,15 +131,15 @@ export function givenParts(
   };
 }
 
-type Builder<K extends TrainingKind> = (
+type Builder<K extends PictureTrainingKind> = (
   context: TrainerContext<K>,
   init: readonly Checkpoint[],
 ) => Promise<OpenTrainer>;
 
-const BUILDERS: { readonly [K in TrainingKind]: Builder<K> } = {
+const BUILDERS: { readonly [K in PictureTrainingKind]: Builder<K> } = {
   toklip: async (context, init) => {
     const { config, model } = context;
-    const teacher = config.teacher ? await openTeacher(config.teacher) : undefined;
+    const teacher = config.teacher ? await openGiven(config.teacher) : undefined;
     const built = createToklipTrainer({
       ...commonOptions(context),
       ...givenParts(config, model, init, teacher),
@@ -146,9 +150,10 @@ const BUILDERS: { readonly [K in TrainingKind]: Builder<K> } = {
     return withClose(built, () => closeAll(teacher ? [teacher.checkpoint] : []));
   },
   teacher: async (context, init) => {
-    const { config } = context;
+    const { config, model } = context;
     const built = createTeacherTrainer({
       ...commonOptions(context),
+      model,
       checkpoints: init,
       loss: config.loss.type,
       patchDropout: config.patch_dropout ?? 0,
@@ -159,9 +164,8 @@ const BUILDERS: { readonly [K in TrainingKind]: Builder<K> } = {
   vq: async (context, init) => {
     const { config, model } = context;
     const perceptual = await openPerceptual(config);
-    const { model: _, ...common } = commonOptions(context);
     const built = createVqTrainer({
-      ...common,
+      ...commonOptions(context),
       config: vqOf(model),
       imageSize: model.trunk.imageSize,
       loss: vqLossOf(config, perceptual.distance),
@@ -191,7 +195,7 @@ export async function openTrainer(context: TrainerContext): Promise<OpenTrainer>
     await closeAll(init);
     throw thrown;
   }
-  const build = BUILDERS[context.config.kind] as Builder<TrainingKind>;
+  const build = BUILDERS[context.config.kind] as Builder<PictureTrainingKind>;
   return withClose(build(context, init), () => closeAll(init));
 }
 

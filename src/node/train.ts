@@ -1,26 +1,29 @@
 /** A training run in Node: configuration, data, trainer and folder put together, and the loop over them. */
-import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type LongCallOptions, ToklipError } from "../core/index.ts";
-import type { BadSample, Batch, JsonValue } from "../data/index.ts";
-import type { ToklipConfig } from "../models/index.ts";
+import type { BadSample, JsonValue } from "../data/index.ts";
+import type { ArConfig, ToklipConfig } from "../models/index.ts";
 import type { Communicator } from "../train/communicator.ts";
-import type { FeatureCache } from "../train/feature-cache.ts";
-import type { ImageTextBatch } from "../train/image-text-batch.ts";
 import { type Positioned, runTraining, type TrainingEvent, type TrainingSummary } from "../train/loop.ts";
 import { withOverrides } from "../train/overrides.ts";
-import { mayDiffer, parseRunConfig, type RunConfig, type TrainingKind } from "../train/run-config.ts";
-import { openRunFolder } from "../train/run-folder.ts";
+import {
+  mayDiffer,
+  type PictureRunConfig,
+  parseRunConfig,
+  type RunConfig,
+  type RunConfigs,
+  type TrainingKind,
+} from "../train/run-config.ts";
+import { openRunFolder, type RunFolder } from "../train/run-folder.ts";
+import type { RunStorage } from "../train/run-storage.ts";
 import { smokeConfig } from "../train/smoke.ts";
-import { createDecodePool } from "./decode-pool.ts";
-import { openRunCache } from "./feature-cache.ts";
 import { communicatorFromEnvironment } from "./mpi.ts";
+import { openArConfig, openArRun } from "./open-ar-run.ts";
+import { type OpenRun, openPictureRun, threadsOf } from "./open-run.ts";
 import { createOrtBackend } from "./ort-backend.ts";
 import { pictureWriter, readRunFolder, withRunFolder } from "./run-folder.ts";
-import { openRunBatches, type RunBatches } from "./train-data.ts";
 import { exportRun } from "./train-export.ts";
 import { openModelConfig } from "./train-models.ts";
-import { localBatchSize, openTrainer, tokenizerOf } from "./train-trainers.ts";
 
 /** A run to make. */
 export interface TrainOptions extends LongCallOptions {
@@ -51,20 +54,31 @@ export interface TrainResult extends TrainingSummary {
   readonly rank: number;
 }
 
+/** A run's complete configuration, and that of its model. */
+export type ResolvedRun =
+  | { readonly config: PictureRunConfig; readonly model: ToklipConfig }
+  | { readonly config: RunConfigs["ar"]; readonly model: ArConfig };
+
+/** Whether a run is one of the unified transformer. */
+export function isArRun(run: ResolvedRun): run is Extract<ResolvedRun, { readonly model: ArConfig }> {
+  return run.config.kind === "ar";
+}
+
 /**
  * The complete configuration of a run, with the model's own in it, so that the run's folder explains itself.
  * @throws CONFIG_INVALID, CONFIG_UNKNOWN, ARGUMENT_INVALID
  */
 export async function resolveRunConfig(
   options: Pick<TrainOptions, "kind" | "config" | "name" | "overrides" | "smoke">,
-): Promise<{ readonly config: RunConfig; readonly model: ToklipConfig }> {
+): Promise<ResolvedRun> {
   const { kind, name, overrides = [], smoke = false } = options;
   const asked = withOverrides(options.config, overrides);
   const parsed = parseRunConfig(kind, asked, name);
-  const model = await openModelConfig(parsed.model);
-  if (!smoke) return { config: { ...parsed, model: { ...model.source } }, model };
+  const open = kind === "ar" ? openArConfig : openModelConfig;
+  const model = await open(parsed.model);
+  if (!smoke) return { config: { ...parsed, model: { ...model.source } }, model } as ResolvedRun;
   const small = parseRunConfig(kind, smokeConfig(kind, asked, model.source), name);
-  return { config: small, model: await openModelConfig(small.model) };
+  return { config: small, model: await open(small.model) } as ResolvedRun;
 }
 
 /** The length of a run in steps. @throws CONFIG_INVALID for epochs over data of unknown size */
@@ -83,23 +97,19 @@ export function totalSteps({ steps, epochs, batch_size }: RunConfig, size: numbe
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { out, signal } = options;
   const communicator = await communicatorFromEnvironment();
-  const { config, model } = await resolveRunConfig(options);
-  const run = (storage: Parameters<typeof openRunFolder>[0]["storage"]) =>
-    trainIn(storage, { ...options, communicator, config, model });
-  const summary = communicator.rank === 0 ? await withRunFolder(out, run, { signal }) : await run(readRunFolder(out));
+  const run = await resolveRunConfig(options);
+  const work = (storage: RunStorage) => trainIn(storage, run, { ...options, communicator });
+  const summary = communicator.rank === 0 ? await withRunFolder(out, work, { signal }) : await work(readRunFolder(out));
   const exported = communicator.rank === 0 ? await exportRun({ run: out, overwrite: true, signal }) : undefined;
   await communicator.close();
   return { ...summary, rank: communicator.rank, model: exported?.out ?? join(out, "model.safetensors") };
 }
 
-interface PreparedRun extends Omit<TrainOptions, "config"> {
-  readonly communicator: Communicator;
-  readonly config: RunConfig;
-  readonly model: ToklipConfig;
-}
+type PreparedRun = Omit<TrainOptions, "config"> & { readonly communicator: Communicator };
 
-async function trainIn(storage: Parameters<typeof openRunFolder>[0]["storage"], prepared: PreparedRun) {
-  const { config, model, communicator, resume = false, signal, onBad } = prepared;
+async function trainIn(storage: RunStorage, run: ResolvedRun, options: PreparedRun): Promise<TrainingSummary> {
+  const { config } = run;
+  const { communicator, resume = false } = options;
   const folder = await openRunFolder({
     storage,
     config: config as unknown as JsonValue,
@@ -107,85 +117,56 @@ async function trainIn(storage: Parameters<typeof openRunFolder>[0]["storage"], 
     resume,
     communicator,
   });
-  const tokenizer = await tokenizerOf(config, model);
-  const pool = createDecodePool(config.data.workers === null ? {} : { workers: config.data.workers });
-  const backend = createOrtBackend({
-    device: config.device,
-    threads: config.threads ?? Math.max(1, Math.floor(availableParallelism() / localSize(communicator))),
-  });
-  let cache: FeatureCache | undefined;
+  const backend = createOrtBackend({ device: config.device, threads: threadsOf(config, communicator) });
+  const context = { ...options, backend };
   try {
-    cache = await openRunCache(prepared);
-    const batches = await openRunBatches({
-      data: config.data,
-      seed: config.seed,
-      batchSize: localBatchSize(config, communicator),
-      evalBatches: config.eval_batches,
-      imageSize: model.trunk.imageSize,
-      decode: pool.decode,
-      ...(tokenizer && { text: { tokenizer, contextLength: model.text.contextLength } }),
-      communicator,
-      cache,
-      signal,
-      onBad,
-    });
-    const opened = await openTrainer({ config, model, backend, communicator, cache });
-    if (folder.resumeFrom === undefined) tellFresh(prepared, opened.fresh);
-    try {
-      return await runTraining<ImageTextBatch & Positioned>({
-        ...loopOptions(prepared, batches),
-        trainer: opened.trainer,
-        folder,
-      });
-    } finally {
-      await opened.trainer.dispose();
-      await opened.close();
-    }
+    // Each kind has batches of its own, which its trainer alone looks into.
+    return isArRun(run)
+      ? await trainOpen(await openArRun(run.config, run.model, context), folder, config, options)
+      : await trainOpen(await openPictureRun(run.config, run.model, context), folder, config, options);
   } finally {
-    await cache?.close();
-    await pool.dispose();
     await backend.dispose();
   }
 }
 
+async function trainOpen<B extends Positioned>(
+  opened: OpenRun<B>,
+  folder: RunFolder,
+  config: RunConfig,
+  options: PreparedRun,
+): Promise<TrainingSummary> {
+  const { trainer, batches, evaluation, size, fresh } = opened;
+  const { communicator, signal, onEvent } = options;
+  if (folder.resumeFrom === undefined) tellFresh(config, fresh, options);
+  try {
+    return await runTraining<B>({
+      trainer,
+      batches,
+      evaluationBatches: evaluation,
+      totalSteps: totalSteps(config, size),
+      imagesPerStep: config.batch_size,
+      logEvery: config.log_every,
+      evaluateEvery: config.eval_every,
+      samplesEvery: config.samples_every,
+      checkpointEvery: config.checkpoint_every,
+      keepLast: config.keep_last,
+      best: config.best,
+      folder,
+      pictures: pictureWriter,
+      communicator,
+      signal,
+      now: () => Date.now() / 1000,
+      ...(communicator.rank === 0 && { onEvent }),
+    });
+  } finally {
+    await opened.close();
+  }
+}
+
 /** Says what begins at random in a run that was given checkpoints to begin from. */
-function tellFresh({ config, communicator, onEvent }: PreparedRun, fresh: readonly string[]): void {
+function tellFresh(config: RunConfig, fresh: readonly string[], { communicator, onEvent }: PreparedRun): void {
   const isGiven = config.init.length > 0 || (config.kind === "toklip" && config.teacher?.initialize === true);
   if (!isGiven || fresh.length === 0 || communicator.rank > 0) return;
   const named = `${fresh.slice(0, 3).join(", ")}${fresh.length > 3 ? ` and ${fresh.length - 3} more` : ""}`;
   onEvent?.({ type: "warning", message: `no checkpoint has these parameters, they begin anew: ${named}` });
-}
-
-/** Processes on this machine. */
-function localSize(communicator: Communicator): number {
-  return "localSize" in communicator ? (communicator.localSize as number) : communicator.size;
-}
-
-function loopOptions(
-  { config, communicator, signal, onEvent }: PreparedRun,
-  { train: batches, evaluation, size }: RunBatches,
-) {
-  return {
-    batches: (from: Positioned["position"] | undefined) => withTexts(batches(from)),
-    evaluationBatches: evaluation && (() => withTexts(evaluation())),
-    totalSteps: totalSteps(config, size),
-    imagesPerStep: config.batch_size,
-    logEvery: config.log_every,
-    evaluateEvery: config.eval_every,
-    samplesEvery: config.samples_every,
-    checkpointEvery: config.checkpoint_every,
-    keepLast: config.keep_last,
-    best: config.best,
-    pictures: pictureWriter,
-    communicator,
-    signal,
-    now: () => Date.now() / 1000,
-    ...(communicator.rank === 0 && { onEvent }),
-  };
-}
-
-/** Batches as the trainers take them; where no texts are wanted, none are read. */
-async function* withTexts(batches: AsyncIterable<Batch>): AsyncGenerator<ImageTextBatch & Positioned> {
-  const none = { dtype: "i32", shape: [0, 0], data: new Int32Array() } as const;
-  for await (const { textIds = none, ...batch } of batches) yield { ...batch, textIds };
 }

@@ -1,14 +1,31 @@
 /** The training of a unified transformer, put together from configurations and checkpoints. */
-import { ToklipError } from "../core/index.ts";
-import type { Checkpoint } from "../files/index.ts";
-import { type ArConfig, gridOf, PREFIXES, type ToklipConfig, vqOf } from "../models/index.ts";
+import { type NDArray, ndarray, ToklipError, toF32 } from "../core/index.ts";
+import { type Checkpoint, readTensor } from "../files/index.ts";
+import {
+  type ArConfig,
+  gridOf,
+  PREFIXES,
+  type SemanticCodesConfig,
+  semanticCodebookName,
+  type ToklipConfig,
+  vqOf,
+} from "../models/index.ts";
 import { countedLosses } from "./ar-feeds.ts";
 import { arTrainingGraph } from "./ar-objective.ts";
-import { createFeatureReader, tokenFeatureGraph } from "./ar-pictures.ts";
-import { ArTrainer, type ArTrainerOptions } from "./ar-trainer.ts";
+import {
+  type CodeReaderOptions,
+  codePictures,
+  createFeatureReader,
+  type FeatureReader,
+  featurePictures,
+  tokenFeatureGraph,
+} from "./ar-pictures.ts";
+import { ArTrainer, type ArTrainerOptions, type PictureReader } from "./ar-trainer.ts";
+import type { WeightSource } from "./frozen-encoders.ts";
 import { checkBeginnings, checkWeights, initialParameters, weightsOf } from "./initial-weights.ts";
 import { decayGroups } from "./parameter-groups.ts";
 import type { TowersTrainingOptions } from "./towers-trainer.ts";
+import type { TensorMap } from "./trainer.ts";
 
 /** Whether the token encoder stays as it is, or is trained through. */
 export type TokenEncoderTraining = "frozen" | "trained";
@@ -21,6 +38,10 @@ export interface ArTrainingOptions
   /** The TokLIP whose ids the data are; needed for entries that read its features. */
   readonly toklip?: { readonly config: ToklipConfig; readonly checkpoint: Checkpoint } | undefined;
   readonly tokenEncoder: TokenEncoderTraining;
+  /** Pictures of the training data to fit the codebooks of semantic codes to. Needed for that entry. */
+  readonly examples?: CodeReaderOptions["examples"] | undefined;
+  /** Puts a cache before what computes token features. */
+  readonly cached?: ((reader: FeatureReader) => FeatureReader) | undefined;
   readonly seed: number;
   readonly optimizer: TowersTrainingOptions["optimizer"];
   readonly ema?: TowersTrainingOptions["ema"];
@@ -76,7 +97,7 @@ export function isTrainedInAr(name: string): boolean {
 export async function createArTrainer(
   options: ArTrainingOptions,
 ): Promise<{ readonly trainer: ArTrainer; readonly fresh: readonly string[] }> {
-  const { backend, model, checkpoints, toklip, tokenEncoder, seed, optimizer, ema, weights } = options;
+  const { model, checkpoints, toklip, tokenEncoder, seed, optimizer, ema } = options;
   checkGivenEncoder(options);
   const encoder = tokenEncoder === "trained" ? toklip?.config : undefined;
   const given = toklip ? [toklip.checkpoint] : [];
@@ -84,13 +105,13 @@ export async function createArTrainer(
   checkBeginnings(model.name, shapes, checkpoints);
   const { parameters, fresh } = await initialParameters(shapes, [...checkpoints, ...(encoder ? given : [])], { seed });
   const frozen = weightsOf(given, model.name);
-  const reads = model.entry !== "vq" && encoder === undefined;
+  const reader = encoder === undefined ? pictureReader(options, frozen) : undefined;
+  if (model.semanticCodes) reader?.restore(await storedCodebooks(model.semanticCodes, checkpoints));
   const trainer = await ArTrainer.create({
     ...options,
-    weights,
     parameters,
     encoder,
-    reader: reads ? createFeatureReader({ backend, encoder: toklip!.config, weights: frozen }) : undefined,
+    reader,
     frozen,
     update: {
       groups: decayGroups(shapes, optimizer.weightDecay),
@@ -101,6 +122,33 @@ export async function createArTrainer(
     },
   });
   return { trainer, fresh };
+}
+
+/** What reads pictures for the entry, with a token encoder that stays as it is. */
+function pictureReader(options: ArTrainingOptions, weights: WeightSource): PictureReader | undefined {
+  const { backend, model, toklip, seed, examples, cached = (reader) => reader } = options;
+  if (model.entry === "vq") return undefined;
+  const reader = cached(createFeatureReader({ backend, encoder: toklip!.config, weights }));
+  if (model.entry !== "semantic-codes") return featurePictures(reader);
+  if (examples === undefined) {
+    throw new ToklipError("ARGUMENT_INVALID", "semantic codes need pictures to fit their codebooks to");
+  }
+  return codePictures(reader, { backend, model, seed, examples });
+}
+
+/** The codebooks of semantic codes that a checkpoint to begin from has; none where none does. */
+async function storedCodebooks(
+  { levels }: SemanticCodesConfig,
+  checkpoints: readonly Checkpoint[],
+): Promise<TensorMap> {
+  const names = Array.from({ length: levels }, (_, level) => semanticCodebookName(level));
+  const holder = checkpoints.find(({ tensors }) => names.every((name) => tensors.has(name)));
+  const found = new Map<string, NDArray>();
+  for (const name of holder ? names : []) {
+    const { dtype, shape, data } = await readTensor(holder!.tensors.get(name)!);
+    found.set(name, ndarray("f32", shape, toF32(dtype, data).slice()));
+  }
+  return found;
 }
 
 /** The shapes of what is trained, by name: found by tracing the smallest part. */

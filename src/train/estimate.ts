@@ -2,6 +2,10 @@
 import { sizeOf } from "../core/index.ts";
 import { formatShape, type Graph, multiplyAdds, peakBytes, simplifyGraph } from "../graph/index.ts";
 import { type ToklipConfig, traceGraph, vqOf } from "../models/index.ts";
+import { type GivenEncoder, isTrainedInAr } from "./ar-assembly.ts";
+import { countedLosses } from "./ar-feeds.ts";
+import { arTrainingGraph, picturesPerRow } from "./ar-objective.ts";
+import { tokenFeatureGraph } from "./ar-pictures.ts";
 import type { ContrastiveObjective } from "./contrastive-objective.ts";
 import { towerGraph, wholeBatchGraph } from "./contrastive-step.ts";
 import type { RunConfig, RunConfigs, TrainingKind } from "./run-config.ts";
@@ -35,7 +39,10 @@ export interface TrainingEstimate {
 /** What an estimate is made for. */
 export interface EstimateOptions {
   readonly config: RunConfig;
-  readonly model: ToklipConfig;
+  /** Of the kinds that are trained on pictures. */
+  readonly model?: ToklipConfig | undefined;
+  /** Of a unified transformer. */
+  readonly ar?: GivenEncoder | undefined;
   readonly teacher?: ToklipConfig | undefined;
   readonly vqLoss?: VqLossOptions | undefined;
   /** Samples of this process in one step. */
@@ -76,7 +83,8 @@ type WorkOf<K extends TrainingKind> = (config: RunConfigs[K], options: EstimateO
 
 const WORK: { readonly [K in TrainingKind]: WorkOf<K> } = {
   toklip: ({ loss, patch_dropout: share = 0, seed }, options, partSize) => {
-    const { model, teacher } = options;
+    const { teacher } = options;
+    const model = options.model!;
     const weights = {
       contrastive: loss.contrastive,
       distillation: teacher ? loss.distillation : 0,
@@ -91,16 +99,30 @@ const WORK: { readonly [K in TrainingKind]: WorkOf<K> } = {
     return towersWork(objective, isTrainedInToklip, frozen, options, partSize);
   },
   teacher: ({ loss, patch_dropout: share = 0, seed }, options, partSize) => {
-    const objective = teacherObjective(options.model, loss.type, { share, seed });
+    const objective = teacherObjective(options.model!, loss.type, { share, seed });
     return towersWork(objective, () => true, [], options, partSize);
   },
+  ar: ({ recompute, loss }, { ar, batchSize }, partSize) => {
+    const { model, toklip, tokenEncoder } = ar!;
+    const encoder = tokenEncoder === "trained" ? toklip?.config : undefined;
+    const part = { model, encoder, partSize, losses: countedLosses(loss) };
+    const reads = model.entry !== "vq" && encoder === undefined;
+    const frozen = reads ? [tokenFeatureGraph(toklip!.config)] : [];
+    const pictures = { B: picturesPerRow(model) * batchSize };
+    return {
+      graph: arTrainingGraph(part, { trained: isTrainedInAr, recompute }),
+      trained: isTrainedInAr,
+      otherMultiplyAdds: frozen.reduce((sum, graph) => sum + multiplyAdds(graph, pictures), 0),
+      frozen,
+    };
+  },
   vq: ({ recompute }, { model, vqLoss }, partSize) => ({
-    graph: vqTrainingGraph(vqOf(model), vqLoss!, {
+    graph: vqTrainingGraph(vqOf(model!), vqLoss!, {
       partSize,
       share: 1,
       adversarial: vqLoss!.discriminator !== undefined,
       recompute,
-      imageSize: model.trunk.imageSize,
+      imageSize: model!.trunk.imageSize,
     }),
     trained: (name) => isVqParameter(name) || isDiscriminatorParameter(name),
     otherMultiplyAdds: 0,

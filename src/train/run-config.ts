@@ -22,16 +22,18 @@ const columns = {
   image_root: z.string().optional(),
 };
 
+const webdataset = z.strictObject({
+  type: z.literal("webdataset"),
+  /** Paths, folders, globs or addresses; brace ranges; parts joined by `::`. */
+  shards: z.string(),
+  /** One weight for each part, joined by `::`. */
+  weights: z.string().optional(),
+  buffer_size: count.default(1000),
+  line_per_caption: z.boolean().default(false),
+});
+
 const dataSource = z.discriminatedUnion("type", [
-  z.strictObject({
-    type: z.literal("webdataset"),
-    /** Paths, folders, globs or addresses; brace ranges; parts joined by `::`. */
-    shards: z.string(),
-    /** One weight for each part, joined by `::`. */
-    weights: z.string().optional(),
-    buffer_size: count.default(1000),
-    line_per_caption: z.boolean().default(false),
-  }),
+  webdataset,
   z.strictObject({ type: z.literal("folder"), path: z.string(), labels_from_folders: z.boolean().default(false) }),
   z.strictObject({
     type: z.literal("manifest"),
@@ -42,11 +44,25 @@ const dataSource = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("parquet"), files: z.string(), ...columns }),
 ]);
 
+const idsColumns = {
+  ids_column: z.string().optional(),
+  caption_column: z.string().optional(),
+  concept_column: z.string().optional(),
+};
+
+/** Data that have the ids of pictures in their place. */
+const idsSource = z.discriminatedUnion("type", [
+  webdataset,
+  z.strictObject({ type: z.literal("lines"), path: z.string(), ...idsColumns }),
+  z.strictObject({ type: z.literal("parquet"), files: z.string(), ...idsColumns }),
+]);
+
 const crop = z.discriminatedUnion("kind", [
   z.strictObject({
     kind: z.literal("resized-crop"),
     scale: range.default([0.9, 1]),
     ratio: range.default([3 / 4, 4 / 3]),
+    expand: range.optional(),
   }),
   z.strictObject({ kind: z.literal("random-crop"), fraction: range.default([0.8, 1]) }),
   z.strictObject({ kind: z.literal("shortest") }),
@@ -74,19 +90,33 @@ const augmentation = z.strictObject({
   variants: count.nullable().optional(),
 });
 
+const texts = {
+  captions: z.enum(["first", "random"]).default("first"),
+  /** A built-in set of prompt templates, or sentences with `{}`. */
+  templates: z.union([z.string(), z.array(z.string())]).default("none"),
+};
+
+const badLimit = z.strictObject({ count: count.nullable().default(null), fraction: share.default(0.1) }).prefault({});
+
 const data = z.strictObject({
   train: z.union([z.string(), dataSource]),
   /** Held-out data; null: no evaluation. */
   eval: z.union([z.string(), dataSource]).nullable().default(null),
-  captions: z.enum(["first", "random"]).default("first"),
-  /** A built-in set of prompt templates, or sentences with `{}`. */
-  templates: z.union([z.string(), z.array(z.string())]).default("none"),
+  ...texts,
   augmentation: augmentation.prefault({}),
   /** How pictures are cut for evaluation. */
   eval_crop: z.enum(["shortest", "squash"]).default("squash"),
   workers: z.int().nonnegative().max(64).nullable().default(null),
   prefetch: count.default(2),
-  bad_limit: z.strictObject({ count: count.nullable().default(null), fraction: share.default(0.1) }).prefault({}),
+  bad_limit: badLimit,
+});
+
+const idsData = z.strictObject({
+  train: z.union([z.string(), idsSource]),
+  /** Held-out data; null: no evaluation. */
+  eval: z.union([z.string(), idsSource]).nullable().default(null),
+  ...texts,
+  bad_limit: badLimit,
 });
 
 const optimizer = (defaults: { learning_rate: number; eps: number; weight_decay: number; clip_norm: number | null }) =>
@@ -105,9 +135,14 @@ const optimizer = (defaults: { learning_rate: number; eps: number; weight_decay:
     })
     .prefault({});
 
+/** A built-in name, the path of a JSON file, or the configuration itself. */
+const model = z.union([z.string(), z.record(z.string(), z.unknown())]);
+
+/** A model that is given: its checkpoint, and its configuration where neither the file nor those beside it have it. */
+const given = { checkpoint: z.string(), model: model.nullable().default(null) };
+
 const common = {
-  /** A built-in name, the path of a JSON file, or the configuration itself. */
-  model: z.union([z.string(), z.record(z.string(), z.unknown())]),
+  model,
   seed: z.int().nonnegative().max(0xffffffff).default(0),
   /** Optimizer steps; or `epochs`, where the size of the data is known. */
   steps: count.nullable().default(null),
@@ -141,7 +176,7 @@ const common = {
   best: z.strictObject({ metric: z.string(), mode: z.enum(["min", "max"]) }).default({ metric: "loss", mode: "min" }),
 };
 
-const texts = {
+const towers = {
   /** The tokenizer.json of the text tower. */
   tokenizer: z.string(),
   /** The range of the logarithm of the logit scale; null: free. */
@@ -156,15 +191,11 @@ const adamw = optimizer({ learning_rate: 1e-5, eps: 1e-6, weight_decay: 0.1, cli
 const toklip = z.strictObject({
   kind: z.literal("toklip").default("toklip"),
   ...common,
-  ...texts,
+  ...towers,
   /** The pixel model that the features are drawn to, and whose weights the student begins with. */
   teacher: z
     .strictObject({
-      checkpoint: z.string(),
-      model: z
-        .union([z.string(), z.record(z.string(), z.unknown())])
-        .nullable()
-        .default(null),
+      ...given,
       /** Whether the student's blocks begin as the teacher's. */
       initialize: z.boolean().default(true),
     })
@@ -189,7 +220,7 @@ const toklip = z.strictObject({
 const teacher = z.strictObject({
   kind: z.literal("teacher").default("teacher"),
   ...common,
-  ...texts,
+  ...towers,
   loss: z.strictObject({ type: z.enum(["softmax", "sigmoid"]).default("softmax") }).prefault({}),
   patch_dropout: patchDropout,
   optimizer: optimizer({ learning_rate: 1e-3, eps: 1e-6, weight_decay: 0.1, clip_norm: 1 }),
@@ -239,7 +270,44 @@ const vq = z.strictObject({
   optimizer: optimizer({ learning_rate: 1e-4, eps: 1e-8, weight_decay: 0, clip_norm: 1 }),
 });
 
-const SCHEMAS = { toklip, teacher, vq } as const;
+const ar = z.strictObject({
+  kind: z.literal("ar").default("ar"),
+  ...common,
+  data: idsData,
+  /** The tokenizer.json of the texts. */
+  tokenizer: z.string(),
+  /** The TokLIP whose ids the data are. Entries that read token features need it, and so do pictures of samples. */
+  toklip: z.strictObject(given).nullable().default(null),
+  /** Whether its token encoder stays as it is, or is trained with the transformer. */
+  token_encoder: z.enum(["frozen", "trained"]).default("frozen"),
+  /** The odds of each direction. */
+  tasks: z
+    .strictObject({ text_to_image: weight.default(1), image_to_text: weight.default(1) })
+    .refine(({ text_to_image, image_to_text }) => text_to_image + image_to_text > 0, "one of them must be above 0")
+    .prefault({}),
+  /** What each target counts; `image_prior` is that of the ids of pictures that come first. */
+  loss: z
+    .strictObject({
+      text_to_image: z.number().positive().default(1),
+      image_to_text: z.number().positive().default(1),
+      image_prior: weight.default(0),
+    })
+    .prefault({}),
+  /** How pictures of samples are drawn. */
+  samples: z
+    .strictObject({
+      guidance_scale: weight.default(3),
+      temperature: z.number().positive().default(1),
+      top_k: every.default(0),
+      top_p: z.number().positive().max(1).default(1),
+    })
+    .prefault({}),
+  /** Keep token features, or their codes, on disk: in the run's folder or in one that runs share. */
+  cache: z.union([z.boolean(), z.string().min(1)]).default(false),
+  optimizer: optimizer({ learning_rate: 1e-4, eps: 1e-8, weight_decay: 0.05, clip_norm: 1 }),
+});
+
+const SCHEMAS = { toklip, teacher, vq, ar } as const;
 
 /** What can be trained. */
 export type TrainingKind = keyof typeof SCHEMAS;
@@ -251,10 +319,18 @@ export const TRAINING_KINDS = Object.keys(SCHEMAS) as readonly TrainingKind[];
 export type RunConfigs = { readonly [K in TrainingKind]: z.infer<(typeof SCHEMAS)[K]> };
 /** The complete configuration of any run. */
 export type RunConfig = RunConfigs[TrainingKind];
+/** What is trained on pictures; the others on ids. */
+export type PictureTrainingKind = Exclude<TrainingKind, "ar">;
+/** The complete configuration of a run on pictures. */
+export type PictureRunConfig = RunConfigs[PictureTrainingKind];
 /** Where samples come from. */
 export type DataSourceConfig = z.infer<typeof dataSource>;
-/** The data of a run. */
+/** The data of a run on pictures. */
 export type DataConfig = z.infer<typeof data>;
+/** Where samples of ids come from. */
+export type IdsSourceConfig = z.infer<typeof idsSource>;
+/** The data of a run on ids. */
+export type IdsDataConfig = z.infer<typeof idsData>;
 
 const MAY_DIFFER: readonly string[] = [
   "log_every",
@@ -271,6 +347,7 @@ const MAY_DIFFER: readonly string[] = [
   "data.prefetch",
   "data.bad_limit",
   "cache",
+  "samples",
 ];
 
 /**
@@ -292,6 +369,9 @@ export function parseRunConfig<K extends TrainingKind>(kind: K, json: unknown, n
   const config = parsed.data as RunConfigs[K];
   if ((config.steps === null) === (config.epochs === null)) {
     throw new ToklipError("CONFIG_INVALID", `${name}: give steps or epochs, one of the two`);
+  }
+  if (config.kind === "ar" && config.steps === null) {
+    throw new ToklipError("CONFIG_INVALID", `${name}: epochs: packed rows are no known number of samples; give steps`);
   }
   if (config.kind === "toklip" && config.cache !== false) checkCacheable(config.data, name);
   return config;

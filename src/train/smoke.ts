@@ -38,6 +38,7 @@ const MODELS: Record<TrainingKind, (model: Json) => Json> = {
     const vision = section(model, "vision_cfg");
     return { ...model, vision_cfg: { ...vision, vq: shallow(section(vision, "vq"), "num_res_blocks", 1) } };
   },
+  ar: (model) => shallow(model, "depth", 2),
 };
 
 /** What comes late in a run of its kind comes early. */

@@ -177,7 +177,7 @@ export class VqTrainer implements Trainer<PixelBatch> {
     const { reconstruction } = await this.reconstruct(this.evaluated(), shown);
     return Array.from({ length: shown.shape[0]! }, (_, i) => ({
       name: `reconstruction-${i}`,
-      pixels: sideBySide(rows(shown, i, i + 1), rows(reconstruction, i, i + 1)),
+      pixels: sideBySide(shown, reconstruction, i),
     }));
   }
 
@@ -295,13 +295,14 @@ function meanDifference(a: Float32Array, b: Float32Array, kind: "l1" | "l2"): nu
   return sum / a.length;
 }
 
-/** Two pictures (1, 3, H, W) as one (3, H, 2W). */
-function sideBySide(a: NDArray<"f32">, b: NDArray<"f32">): NDArray<"f32"> {
+/** Picture i of each of two batches (B, 3, H, W) as one (3, H, 2W). */
+export function sideBySide(a: NDArray<"f32">, b: NDArray<"f32">, i: number): NDArray<"f32"> {
   const [, , height, width] = a.shape as [number, number, number, number];
   const out = ndarray("f32", [3, height, 2 * width]);
-  for (let line = 0; line < 3 * height; line++) {
-    out.data.set(a.data.subarray(line * width, (line + 1) * width), 2 * line * width);
-    out.data.set(b.data.subarray(line * width, (line + 1) * width), (2 * line + 1) * width);
+  for (const [half, { data }] of [rows(a, i, i + 1), rows(b, i, i + 1)].entries()) {
+    for (let line = 0; line < 3 * height; line++) {
+      out.data.set(data.subarray(line * width, (line + 1) * width), (2 * line + half) * width);
+    }
   }
   return out;
 }
