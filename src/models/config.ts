@@ -38,6 +38,8 @@ export interface TrunkConfig {
    * then are that much smaller. It learns faster from few pictures. Default none.
    */
   readonly convStem?: readonly number[];
+  /** How many residual blocks of two 3x3 convolutions (arXiv 1603.05027) follow each of them. Default none. */
+  readonly convBlocks?: readonly number[];
   /** True for the paper's token encoder; false for full attention: a pixel ViT (the teacher), or an ablation. */
   readonly causal: boolean;
   /**
@@ -114,6 +116,7 @@ const trunkSchema = z.object({
   patch_size: count.default(16),
   causal: z.boolean(),
   conv_stem: z.array(count).max(5).optional(),
+  conv_blocks: z.array(z.number().int().min(0).max(16)).max(5).optional(),
   mapping: z.enum(["mlp", "embedding"]).optional(),
 });
 
@@ -188,6 +191,7 @@ export function parseConfig(json: unknown, name = "custom"): ToklipConfig {
       act: vision.trunk.act,
       causal: vision.trunk.causal,
       ...(vision.trunk.conv_stem !== undefined && { convStem: vision.trunk.conv_stem }),
+      ...(vision.trunk.conv_blocks !== undefined && { convBlocks: vision.trunk.conv_blocks }),
       ...(vision.trunk.mapping !== undefined && { mapping: vision.trunk.mapping }),
     },
     ...(vision.vq && {
@@ -250,13 +254,18 @@ function checkConfig({ name, embedDim, trunk, vq, text }: ToklipConfig): void {
     if (trunk.causal) wrong("trunk.causal is for models with vision_cfg.vq: a pixel model attends in full");
     if (trunk.mapping) wrong("trunk.mapping is for models with vision_cfg.vq: a pixel model has no image ids");
     const halvings = trunk.convStem?.length ?? 0;
+    if (trunk.convBlocks && trunk.convBlocks.length !== halvings) {
+      wrong(`trunk.conv_blocks is a number for each of the ${halvings} layers of trunk.conv_stem`);
+    }
     if (trunk.patchSize % 2 ** halvings !== 0) {
       wrong(
         `trunk.conv_stem halves ${halvings} times, but patch_size ${trunk.patchSize} is no multiple of ${2 ** halvings}`,
       );
     }
   } else {
-    if (trunk.convStem) wrong("trunk.conv_stem is for pixel models: a token encoder reads no pixels");
+    if (trunk.convStem || trunk.convBlocks) {
+      wrong("trunk.conv_stem and conv_blocks are for pixel models: a token encoder reads no pixels");
+    }
     const stride = (vq.stem ?? 1) * 2 ** (vq.chMult.length - 1);
     if (stride !== trunk.patchSize) wrong(`the VQ divides by ${stride}, but patch_size is ${trunk.patchSize}`);
     const odd = [1, ...vq.chMult].find((mult) => (vq.ch * mult) % 32 !== 0);

@@ -5,7 +5,7 @@
  *
  * Dim letters: B batch, N patches, M patches that are left, D width, P patch side.
  */
-import { reshape, type Tensor, transpose } from "../graph/index.ts";
+import { add, boundary, reshape, type Tensor, transpose } from "../graph/index.ts";
 import { conv2d, groupNorm, type Scope, swish } from "../nn/index.ts";
 import type { TrunkConfig } from "./config.ts";
 import { addPositions, attentionPool, gridOf, keepPlaces, transformer, wholeSequence } from "./vision-transformer.ts";
@@ -21,8 +21,13 @@ export function pixelEncoder(
   trunk: TrunkConfig,
   kept?: Tensor,
 ): { readonly tokenFeatures: Tensor; readonly imageFeatures: Tensor } {
-  const { width, patchSize, convStem = [] } = trunk;
-  const maps = convStem.reduce((x, channels, i) => halve(scope.at(`patch_embed.stem.${i}`), x, channels), pixels);
+  const { width, patchSize, convStem = [], convBlocks = [] } = trunk;
+  const maps = convStem.reduce((x, channels, i) => {
+    const layer = scope.at(`patch_embed.stem.${i}`);
+    let y = halve(layer, x, channels);
+    for (let block = 0; block < (convBlocks[i] ?? 0); block++) y = residual(layer.at(`blocks.${block}`), y);
+    return y;
+  }, pixels);
   const side = patchSize / 2 ** convStem.length;
   const patches = conv2d(scope.at("patch_embed.proj"), maps, width, side, { stride: [side, side] });
   const rows = reshape(patches, [pixels.shape[0]!, width, gridOf(trunk).tokens]); // (B, D, h, w) -> (B, D, N)
@@ -36,4 +41,14 @@ export function pixelEncoder(
 function halve(scope: Scope, x: Tensor, channels: number): Tensor {
   const halved = conv2d(scope.at("conv"), x, channels, 3, { stride: [2, 2], pads: [1, 1, 1, 1] });
   return swish(groupNorm(scope.at("norm"), halved, { groups: 1 }));
+}
+
+/** A pre-activation residual block: (B, C, H, W) -> (B, C, H, W). */
+function residual(scope: Scope, x: Tensor): Tensor {
+  const channels = x.shape[1] as number;
+  const half = (i: number, y: Tensor) => {
+    const active = swish(groupNorm(scope.at(`norm${i}`), y, { groups: 1 }));
+    return conv2d(scope.at(`conv${i}`), active, channels, 3, { pads: [1, 1, 1, 1] });
+  };
+  return boundary(add(x, half(2, half(1, x))));
 }

@@ -30,6 +30,18 @@ describe("a convolutional stem", () => {
     expect([...graph.parameters.keys()].filter((name) => name.startsWith("patch_embed.stem."))).toHaveLength(8);
   });
 
+  test("may have residual blocks, which leave the size of its maps as it is", () => {
+    const { trunk } = config({ conv_stem: [8, 16], conv_blocks: [0, 2] });
+    const graph = new Graph();
+    const { tokenFeatures } = pixelEncoder(new Scope(graph), graph.input("pixels", "f32", ["B", 3, 48, 48]), trunk);
+    expect(tokenFeatures.shape).toEqual(["B", 16, 32]);
+    const shapes = new Map([...graph.parameters].map(([name, { shape }]) => [name, shape]));
+    expect(shapes.get("patch_embed.stem.1.blocks.1.conv2.weight")).toEqual([16, 16, 3, 3]);
+    expect(
+      [...shapes.keys()].filter((name) => name.includes(".blocks.") && name.startsWith("patch_embed")),
+    ).toHaveLength(16);
+  });
+
   test("sees what lies beside a patch, which patches alone do not", async () => {
     const change = async (stem: readonly number[]): Promise<number> => {
       const { trunk } = config({ conv_stem: stem });
@@ -66,6 +78,9 @@ describe("a convolutional stem", () => {
       /conv_stem halves 3 times, but patch_size 12 is no multiple of 8/,
     );
     const vq = { ch: 32, ch_mult: [1], z_channels: 32, codebook_size: 64, codebook_embed_dim: 8, stem: 12 };
-    expect(() => config({ conv_stem: [8] }, vq)).toThrow(/conv_stem is for pixel models/);
+    expect(() => config({ conv_stem: [8] }, vq)).toThrow(/conv_stem and conv_blocks are for pixel models/);
+    expect(() => config({ conv_stem: [8, 8], conv_blocks: [1] })).toThrow(
+      /conv_blocks is a number for each of the 2 layers/,
+    );
   });
 });
