@@ -10,7 +10,7 @@
  * What differs: transparency is laid over a background, white or random (the reference drops it: `"drop"`).
  */
 import { type Random, ToklipError } from "../core/index.ts";
-import { type Range, randomSquare, resizedCropBox } from "./augment-crop.ts";
+import { type Range, randomSquare, resizedCropBox, uniformIn } from "./augment-crop.ts";
 import { ADJUSTMENT_NAMES, greyOfRgb } from "./colour.ts";
 import { type ColorJitter, jitterColours } from "./colour-jitter.ts";
 import { type Background, toRgb, WHITE } from "./convert.ts";
@@ -21,8 +21,12 @@ import { resizeImage } from "./resize.ts";
 
 /** How the square is cut out of the picture. */
 export type CropSettings =
-  /** A box of random area and aspect ratio, resized. `scale` 0.9 to 1 of the area, `ratio` 3/4 to 4/3, by default. */
-  | { readonly kind: "resized-crop"; readonly scale?: Range; readonly ratio?: Range }
+  /**
+   * A box of random area and aspect ratio, resized. `scale` 0.9 to 1 of the area, `ratio` 3/4 to 4/3, by default. With
+   * `expand` it is then made smaller by a factor between the two, from 1 to 4, and laid somewhere on a square of the
+   * background (the zoom out of SSD, arXiv 1512.02325, section 3.6), so that things are also seen small.
+   */
+  | { readonly kind: "resized-crop"; readonly scale?: Range; readonly ratio?: Range; readonly expand?: Range }
   /** A random square whose edge is `fraction` of the shorter edge: by default 0.8 to 1. */
   | { readonly kind: "random-crop"; readonly fraction?: Range }
   /** The centre of the picture resized by its shorter edge. Nothing is random. */
@@ -56,9 +60,11 @@ type CropOf<K extends CropSettings["kind"]> = Extract<CropSettings, { kind: K }>
 
 /** One row a kind: makes an RGB square of a picture in any mode. */
 const CROPS: { readonly [K in CropSettings["kind"]]: (image: Image, crop: CropOf<K>, cut: Cut) => Image } = {
-  "resized-crop": (image, { scale = [0.9, 1], ratio = [3 / 4, 4 / 3] }, { size, background, random }) => {
+  "resized-crop": (image, { scale = [0.9, 1], ratio = [3 / 4, 4 / 3], expand }, { size, background, random }) => {
     const part = cropImage(image, resizedCropBox(image, { scale, ratio }, random));
-    return toRgb(resizeImage(part, { width: size, height: size }), background);
+    const side = expand === undefined ? size : Math.max(1, Math.round(size / uniformIn(expand, random)));
+    const square = toRgb(resizeImage(part, { width: side, height: side }), background);
+    return side === size ? square : laidOn(square, { size, background, random });
   },
   // LlamaGen opens files as RGB, so colours come first.
   "random-crop": (image, { fraction = [0.8, 1] }, { size, background, random }) =>
@@ -81,6 +87,19 @@ export function augmentImage(image: Image, settings: Augmentation & { readonly s
   if (colorJitter !== undefined) data = jitterColours(data, colorJitter, random);
   if (grayscale > 0 && random.uniform() < grayscale) data = greyOfRgb(data);
   return { width: size, height: size, mode: "RGB", data };
+}
+
+/** The picture at a random place of a square of the background: white, where there is none. */
+function laidOn({ width, height, data }: Image, { size, background, random }: Cut): Image {
+  const out = new Uint8Array(3 * size * size);
+  const colour = (background === "drop" ? WHITE : background) as readonly number[];
+  for (let i = 0; i < out.length; i++) out[i] = colour[i % 3]!;
+  const [top, left] = [random.integer(size - height + 1), random.integer(size - width + 1)];
+  for (let y = 0; y < height; y++) {
+    const row = data.subarray(3 * y * width, 3 * (y + 1) * width) as Uint8Array;
+    out.set(row, 3 * ((top + y) * size + left));
+  }
+  return { width: size, height: size, mode: "RGB", data: out };
 }
 
 function backgroundOf(background: Augmentation["background"] = "white", random: Random): Background {
@@ -124,10 +143,13 @@ function checkCrop(crop: CropSettings = { kind: "resized-crop" }): void {
   if (!Object.hasOwn(CROPS, crop.kind)) {
     refuse("crop.kind", `must be one of ${Object.keys(CROPS).join(", ")}`, crop.kind);
   }
-  const { scale, ratio, fraction } = crop as { scale?: Range; ratio?: Range; fraction?: Range };
+  const { scale, ratio, fraction, expand } = crop as { [K in "scale" | "ratio" | "fraction" | "expand"]?: Range };
   if (scale !== undefined) checkRange("crop.scale", scale, 1);
   if (ratio !== undefined) checkRange("crop.ratio", ratio, Number.POSITIVE_INFINITY);
   if (fraction !== undefined) checkRange("crop.fraction", fraction, 1);
+  if (expand !== undefined && !(expand[0] >= 1 && expand[1] >= expand[0] && expand[1] <= 4)) {
+    refuse("crop.expand", "must be [min, max] with 1 <= min <= max <= 4", expand);
+  }
 }
 
 function checkRange(name: string, range: Range, limit: number): void {

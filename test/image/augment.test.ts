@@ -263,3 +263,45 @@ test.each<[object, string]>([
 ])("the settings %j are refused", (settings, message) => {
   expect(() => checkAugmentation(settings)).toThrow(message);
 });
+
+describe("a crop that is expanded", () => {
+  const red = imageOf("RGBA", 20, 20, () => 0);
+  for (let i = 0; i < red.data.length; i += 4) red.data.set([255, 0, 0, 255], i);
+  const settings = (expand: Pair) =>
+    ({
+      size: 24,
+      background: [0, 0, 255],
+      crop: { kind: "resized-crop", scale: [1, 1], ratio: [1, 1], expand },
+    }) as const;
+
+  test("lies whole and that much smaller on the background, at any place", () => {
+    const places = new Set<number>();
+    for (let seed = 0; seed < 40; seed++) {
+      const { data } = augmentImage(red, settings([2, 2]), new Random(seed));
+      const inside = Array.from({ length: 24 * 24 }, (_, i) => i).filter((i) => data[3 * i] === 255);
+      expect(inside).toHaveLength(12 * 12);
+      const [first, last] = [inside[0]!, inside.at(-1)!];
+      expect(last - first).toBe(11 * 24 + 11);
+      for (let i = 0; i < 24 * 24; i++) expect(data[3 * i + 2]).toBe(data[3 * i] === 255 ? 0 : 255);
+      places.add(first);
+    }
+    expect(places.size).toBeGreaterThan(25);
+  });
+
+  test("by 1 is the crop as it is", () => {
+    const { expand: _, ...crop } = settings([1, 1]).crop;
+    const plain = augmentImage(red, { ...settings([1, 1]), crop }, new Random(3));
+    expect(augmentImage(red, settings([1, 1]), new Random(3))).toEqual(plain);
+  });
+
+  test("is refused where it would enlarge, or shrink to nothing", () => {
+    for (const expand of [
+      [0.5, 2],
+      [2, 1],
+      [1, 5],
+      [1, Number.NaN],
+    ] as Pair[]) {
+      expect(() => checkAugmentation(settings(expand)), String(expand)).toThrow("[ARGUMENT_INVALID]");
+    }
+  });
+});
