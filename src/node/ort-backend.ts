@@ -3,7 +3,6 @@
  * One worker serves all sessions of a backend, one run at a time: ONNX Runtime spreads each run over the cores itself.
  * Session options as measured in docs/engine.md: spinning stops between runs, so that sessions do not slow one another.
  */
-import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { parse, relative } from "node:path";
 import { Worker } from "node:worker_threads";
@@ -84,16 +83,23 @@ function runtimeError(message: string): ToklipError {
 // environment says not to. Set here and not in the worker, whose environment is a copy that native code does not see.
 process.env.ORT_DISABLE_TELEMETRY ??= "1";
 
-/** A worker thread that answers one request at a time, in order; requests that wait can be withdrawn. */
+/** What a thread begins with of itself, and its last request. Nobody waits for these. */
+const LOAD: Request = { message: { kind: "load" }, transfer: [], resolve: () => {}, reject: () => {} };
+const END: Request = { ...LOAD, message: { kind: "end" } };
+
+/**
+ * A worker thread that answers one request at a time, in order; requests that wait can be withdrawn. It is never
+ * stopped from outside: that ends the whole process where it meets native code, be it only ONNX Runtime being loaded.
+ */
 class SessionWorker {
   // Node's own options (--input-type, --import, ...) are the caller's affair, and some of them a worker refuses.
   private readonly worker = new Worker(new URL("./session-worker.mjs", import.meta.url), { execArgv: [] });
+  private readonly ended = new Promise<void>((resolve) => this.worker.once("exit", () => resolve()));
   private readonly waiting: Request[] = [];
-  private active: Request | undefined;
+  private active: Request | undefined = LOAD;
   private failure: ToklipError | undefined;
 
   constructor() {
-    this.worker.unref();
     this.worker.on("message", ({ result, error }: { result?: unknown; error?: string }) => {
       const request = this.active;
       this.active = undefined;
@@ -138,13 +144,12 @@ class SessionWorker {
     });
   }
 
-  /** Rejects what waits, lets the run under way end (its thread cannot be stopped inside ONNX Runtime), then stops. */
+  /** Rejects what waits, lets what is under way come to its end, then stops. */
   async close(): Promise<void> {
-    const busy = this.active !== undefined && this.failure === undefined;
-    const idle = busy ? once(this.worker, "message") : undefined;
     this.fail(new ToklipError("DISPOSED", "the compute engine has been closed"));
-    await idle;
-    await this.worker.terminate();
+    this.waiting.push(END);
+    this.next();
+    await this.ended;
   }
 
   private next(): void {
@@ -161,7 +166,6 @@ class SessionWorker {
   private fail(error: ToklipError): void {
     this.failure ??= error;
     for (const request of [this.active, ...this.waiting.splice(0)]) request?.reject(this.failure);
-    this.active = undefined;
   }
 }
 

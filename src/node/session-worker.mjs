@@ -1,5 +1,6 @@
 // The worker thread that holds ONNX Runtime: `run` blocks its thread, and this way it is not the caller's.
 // JavaScript, so that the same file starts from the sources and from the build. Its peer is ort-backend.ts.
+import process from "node:process";
 import { parentPort } from "node:worker_threads";
 import ort from "onnxruntime-node";
 
@@ -144,6 +145,9 @@ const handlers = {
     sessions.delete(session);
     return {};
   },
+  async end() {
+    process.exit();
+  },
 };
 
 parentPort?.on("message", async ({ kind, ...message }) => {
@@ -154,3 +158,5 @@ parentPort?.on("message", async ({ kind, ...message }) => {
     parentPort?.postMessage({ error: thrown instanceof Error ? thrown.message : String(thrown) });
   }
 });
+// ONNX Runtime is loaded.
+parentPort?.postMessage({});

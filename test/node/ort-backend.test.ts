@@ -1,7 +1,9 @@
 // The engine in its worker thread: the event loop stays free, aborts are prompt, what is disposed of stays so.
 import { existsSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { afterAll, describe, expect, test } from "vitest";
+import { setTimeout as pause } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { type NDArray, ndarray, type ProgressEvent } from "../../src/core/index.ts";
 import { add, Graph, gemm, mul } from "../../src/graph/index.ts";
 import { createOrtBackend } from "../../src/node/ort-backend.ts";
@@ -116,6 +118,25 @@ test("a disposed engine refuses, and what it was doing is rejected", async () =>
   await backend.dispose();
   await rejection;
   await expect(session.run({ x: ndarray("f32", [1, WIDTH]) })).rejects.toMatchObject({ code: "DISPOSED" });
+});
+
+test("an engine ends from inside, at whatever moment it is disposed of, and however often", async () => {
+  // A thread that is terminated while ONNX Runtime is loaded, or at work, takes the whole process with it.
+  const terminate = vi.spyOn(Worker.prototype, "terminate");
+  for (const wait of [0, 20, 40, 80, 160]) {
+    const early = createOrtBackend();
+    await pause(wait);
+    await Promise.all([early.dispose(), early.dispose()]);
+    await early.dispose();
+  }
+  const busy = createOrtBackend();
+  const session = await busy.compile(slowProgram(20));
+  const rejection = expect(session.run({ x: ndarray("f32", [512, WIDTH]) })).rejects.toMatchObject({
+    code: "DISPOSED",
+  });
+  await Promise.all([busy.dispose(), busy.dispose(), rejection]);
+  expect(terminate).not.toHaveBeenCalled();
+  terminate.mockRestore();
 });
 
 test("a device that is not there is named", async () => {
