@@ -1,5 +1,13 @@
-// A vitest reporter that ends the run with one plain line: `N passed, N failed`.
+// A vitest reporter that ends the run with one plain line: `N passed, N failed`. Before it come the files that did not
+// finish: those whose process died, which vitest does not name.
 import type { Reporter, TestModule } from "vitest/node";
+
+/** The line that names a file whose process died before its end, and the first test without a result. */
+function unfinished(module: TestModule): string[] {
+  if (module.state() !== "pending" && module.state() !== "queued") return [];
+  const [first] = [...module.children.allTests()].filter((test) => test.result().state === "pending");
+  return [`did not finish: ${module.relativeModuleId}${first === undefined ? "" : `, from "${first.fullName}"`}\n`];
+}
 
 export default class ClosingLine implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly unknown[]): void {
@@ -11,13 +19,15 @@ export default class ClosingLine implements Reporter {
       for (const test of module.children.allTests()) {
         const { state } = test.result();
         if (state === "passed") passed++;
-        else if (state === "failed") failed++;
-        else skipped++;
+        else if (state === "skipped") skipped++;
+        else failed++;
       }
     }
+    const died = modules.flatMap(unfinished).join("");
     // Last of all reporters' output, so that a reader of the log finds it on the final line.
     process.on("exit", () => {
-      process.stdout.write(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}\n`);
+      const rest = skipped > 0 ? `, ${skipped} skipped` : "";
+      process.stdout.write(`\n${died}${passed} passed, ${failed} failed${rest}\n`);
     });
   }
 }
