@@ -7,7 +7,7 @@ import { ToklipError } from "../core/index.ts";
 import { type IdsSoFar, type RunSettings, UnfinishedNote } from "../node/ids-file.ts";
 import { RowFile } from "../node/row-file.ts";
 import { LineFile } from "../node/text-lines.ts";
-import { formatIdsLine } from "../pipelines/ids-line.ts";
+import { type DescribedIdsLine, formatIdsLine } from "../pipelines/ids-line.ts";
 import type { TokenizedImage } from "../pipelines/tokenize.ts";
 import type { Output } from "./output.ts";
 
@@ -46,7 +46,7 @@ export class TokenizeOutput {
   }
 
   /** Stores one picture's results. @throws FILE_WRITE_FAILED, RESUME_MISMATCH */
-  async add(result: TokenizedImage & { readonly file: string }): Promise<void> {
+  async add(result: TokenizedImage & DescribedIdsLine): Promise<void> {
     await this.begin();
     if (this.target.features !== undefined) await this.addFeatures(this.target.features, result);
     this.stored = true;

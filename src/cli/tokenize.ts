@@ -3,14 +3,17 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { type Command, Option } from "commander";
 import { ToklipError } from "../core/index.ts";
+import type { Augmentation } from "../image/index.ts";
 import { gridOf } from "../models/vision-transformer.ts";
 import { type IdsSoFar, type RunSettings, readIdsSoFar, UnfinishedNote } from "../node/ids-file.ts";
 import { resolveImageInputs } from "../node/image-files.ts";
 import { checkRowFilePath } from "../node/row-file.ts";
+import type { TokenizeDataOptions } from "../node/tokenize-data.ts";
 import { checkIds } from "../pipelines/ids-line.ts";
 import type { TokLIPModel } from "../pipelines/model.ts";
 import { tokenizeImages } from "../pipelines/tokenize.ts";
 import type { CliContext, RunVerb } from "./context.ts";
+import { readJsonFile } from "./json-file.ts";
 import {
   addModelOptions,
   addOverwriteOption,
@@ -19,6 +22,8 @@ import {
   loadModel,
   type ModelFlags,
   type PictureFlags,
+  parseCount,
+  parseSeed,
   pictureOptions,
   preparationOf,
   type ReportFlags,
@@ -31,6 +36,10 @@ import { TokenizeOutput } from "./tokenize-output.ts";
 interface TokenizeFlags extends ModelFlags, PictureFlags, ReportFlags {
   readonly out?: string;
   readonly features?: string;
+  readonly captions?: boolean;
+  readonly variants?: number;
+  readonly augmentation?: string;
+  readonly seed?: number;
   readonly resume?: boolean;
   readonly overwrite?: boolean;
 }
@@ -45,6 +54,12 @@ Examples:
   $ toklip tokenize photos --model TokLIP_S_256.pt --out ids.jsonl --resume
   $ toklip tokenize photos --model TokLIP_S_256.pt --out ids.jsonl --features features.safetensors
 
+With --captions the arguments are data sets as trainings read them: shards, folders, .csv .tsv .jsonl or .parquet files. Lines
+then have the captions and the concept of each picture too: the data of toklip train ar. With --variants "ids" is a list of
+lists: the picture as it is, then as a training would see it by --augmentation, a file such as {"flip": 0.5}.
+
+  $ toklip tokenize "shards/{00..07}.tar" --captions --variants 4 --out ids.jsonl
+
 With --out, an interrupted run is continued by the same command with --resume. Row k of the features belongs to line k
 of the ids; the tensors are token_features (M, N, D) and image_features (M, D), f32, not normalised.`;
 
@@ -55,6 +70,10 @@ export function define(command: Command, run: RunVerb): void {
   addPictureOptions(command)
     .option("--out <file>", "write the lines to this file (default: standard output)")
     .option("--features <file>", "also write token and image features to this .safetensors file")
+    .addOption(new Option("--captions", "read data sets of pictures, and copy their captions").conflicts("features"))
+    .option("--variants <n>", "with --captions: so many variants of each picture (default: 1, as it is)", parseCount)
+    .option("--augmentation <file>", "with --captions: what makes variants, as data.augmentation of a training, JSON")
+    .option("--seed <n>", "with --captions: of the variants (default: 0)", parseSeed)
     .addOption(new Option("--resume", "continue the run that --out is from").conflicts("overwrite"));
   addOverwriteOption(command);
   addReportOptions(command, "print one JSON object a line (always so)");
@@ -65,13 +84,14 @@ export function define(command: Command, run: RunVerb): void {
 
 async function tokenize(context: CliContext, images: readonly string[], flags: TokenizeFlags): Promise<number> {
   const { out, features } = flags;
-  const inputs = await resolveImageInputs(images);
+  const variation = await checkVariation(flags);
+  const inputs = flags.captions ? [] : await resolveImageInputs(images);
   const soFar = await checkTargets(context, flags);
-  await requirePictures(inputs, { signal: context.signal });
+  if (!flags.captions) await requirePictures(inputs, { signal: context.signal });
   const progress = new Progress(context, flags);
   const model = await loadModel(context, flags, progress.report);
   try {
-    const settings = settingsOf(flags, model);
+    const settings = { ...settingsOf(flags, model), ...variation };
     await checkResume(flags, soFar, settings, model);
     const { tokens } = gridOf(model.config.trunk);
     const target = { out, features, stdout: context.stdout, soFar, settings, tokens, width: model.config.embedDim };
@@ -82,10 +102,16 @@ async function tokenize(context: CliContext, images: readonly string[], flags: T
       progress,
       strict: flags.strict,
     });
-    const names = counts.names(inputs, { skip: soFar.done });
     const options = { ...pictureOptions(flags, model.config, context.signal), features: features !== undefined };
     try {
-      await counts.each(tokenizeImages(model, names, options), (result) => output.add(result));
+      if (flags.captions) {
+        const { tokenizeData } = await import("../node/tokenize-data.ts");
+        const data = dataOptions(context, images, flags, model, variation, soFar);
+        await counts.each(tokenizeData(model, data), (result) => output.add(result));
+      } else {
+        const names = counts.names(inputs, { skip: soFar.done });
+        await counts.each(tokenizeImages(model, names, options), (result) => output.add(result));
+      }
       await output.finish({ config: model.config.name });
     } catch (error) {
       await output.leave();
@@ -98,6 +124,43 @@ async function tokenize(context: CliContext, images: readonly string[], flags: T
     progress.stop();
     await model.dispose();
   }
+}
+
+/** What makes the variants of a picture, where more than one is asked for. */
+interface Variation {
+  readonly variants?: number;
+  readonly augmentation?: Augmentation;
+  readonly seed?: number;
+}
+
+/** @throws USAGE, FILE_NOT_FOUND, CONFIG_INVALID */
+async function checkVariation(flags: TokenizeFlags): Promise<Variation> {
+  const { captions, variants = 1, augmentation, seed = 0 } = flags;
+  if (!captions && (flags.variants ?? augmentation ?? flags.seed) !== undefined) {
+    throw new ToklipError("USAGE", "--variants, --augmentation and --seed need --captions");
+  }
+  if (variants === 1) return {};
+  if (augmentation === undefined) throw new ToklipError("USAGE", "--variants needs --augmentation, what makes them");
+  return { variants, augmentation: await readAugmentation(augmentation), seed };
+}
+
+async function readAugmentation(path: string): Promise<Augmentation> {
+  const { parseAugmentation } = await import("../train/run-config.ts");
+  const { augmentationOf } = await import("../node/train-data.ts");
+  return augmentationOf(parseAugmentation(await readJsonFile(path, "--augmentation"), path));
+}
+
+function dataOptions(
+  { signal }: CliContext,
+  sources: readonly string[],
+  flags: TokenizeFlags,
+  { config }: TokLIPModel,
+  variation: Variation,
+  { done }: IdsSoFar,
+): TokenizeDataOptions {
+  const { resize, background } = preparationOf(flags, config);
+  const { batch } = pictureOptions(flags, config, signal);
+  return { sources, plain: { crop: { kind: resize }, background }, ...variation, batch, skip: done, signal };
 }
 
 /** Checks what can be checked before a model is loaded, and reads what an earlier run left. */

@@ -1,10 +1,10 @@
 /** `toklip train`: a configuration -> a run's folder with checkpoints, curves and a model. */
-import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Command } from "commander";
-import { messageOf, ToklipError } from "../core/index.ts";
+import { ToklipError } from "../core/index.ts";
 import type { TrainingKind } from "../train/run-config.ts";
 import type { CliContext, RunVerb } from "./context.ts";
+import { readJsonFile } from "./json-file.ts";
 import { addOverwriteOption, addReportOptions, collect, type ReportFlags } from "./model-options.ts";
 import { formatBytes, formatCount, formatDuration, formatTable } from "./output.ts";
 import { Progress } from "./progress.ts";
@@ -161,22 +161,8 @@ export function define(command: Command, run: RunVerb): void {
     .action((folder: string, flags: ExportFlags) => run((context) => exportModel(context, folder, flags)));
 }
 
-async function readConfig(path: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (thrown) {
-    throw new ToklipError("FILE_NOT_FOUND", `--config ${path}: ${messageOf(thrown)}`, { cause: thrown });
-  }
-  try {
-    return JSON.parse(text);
-  } catch (thrown) {
-    throw new ToklipError("CONFIG_INVALID", `${path}: not JSON: ${messageOf(thrown)}`, { cause: thrown });
-  }
-}
-
 async function requestOf(kind: TrainingKind, { config: path, set = [], smoke = false }: TrainFlags) {
-  return { kind, config: await readConfig(path), name: path, overrides: set, smoke };
+  return { kind, config: await readJsonFile(path, "--config"), name: path, overrides: set, smoke };
 }
 
 async function train(context: CliContext, kind: TrainingKind, flags: TrainFlags): Promise<number> {

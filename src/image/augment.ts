@@ -26,7 +26,12 @@ export type CropSettings =
    * `expand` it is then made smaller by a factor between the two, from 1 to 4, and laid somewhere on a square of the
    * background (the zoom out of SSD, arXiv 1512.02325, section 3.6), so that things are also seen small.
    */
-  | { readonly kind: "resized-crop"; readonly scale?: Range; readonly ratio?: Range; readonly expand?: Range }
+  | {
+      readonly kind: "resized-crop";
+      readonly scale?: Range;
+      readonly ratio?: Range;
+      readonly expand?: Range | undefined;
+    }
   /** A random square whose edge is `fraction` of the shorter edge: by default 0.8 to 1. */
   | { readonly kind: "random-crop"; readonly fraction?: Range }
   /** The centre of the picture resized by its shorter edge. Nothing is random. */

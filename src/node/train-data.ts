@@ -16,7 +16,7 @@ import {
 import type { Augmentation } from "../image/index.ts";
 import type { Communicator } from "../train/communicator.ts";
 import type { FeatureCache } from "../train/feature-cache.ts";
-import type { DataConfig, DataSourceConfig } from "../train/run-config.ts";
+import type { AugmentationConfig, DataConfig, DataSourceConfig } from "../train/run-config.ts";
 import { findDataFiles, nodeDataFiles } from "./data-files.ts";
 import { findShards, nodeShardSource } from "./shard-source.ts";
 
@@ -96,7 +96,7 @@ export function pictureScope(source: string | DataSourceConfig, augmentation: Au
 }
 
 /** The augmentation of a configuration, in the image folder's words. */
-export function augmentationOf({ augmentation }: DataConfig): Augmentation {
+export function augmentationOf(augmentation: AugmentationConfig): Augmentation {
   const { color_jitter, variants: _, ...rest } = augmentation;
   return { ...rest, ...(color_jitter && { colorJitter: color_jitter }) };
 }
@@ -129,7 +129,7 @@ export interface RunBatches {
 /** Opens the data of a run. @throws as `openDataSource` */
 export async function openRunBatches(sources: BatchSources): Promise<RunBatches> {
   const { data, seed, batchSize, imageSize, decode, text, communicator, cache, signal, onBad, evalBatches } = sources;
-  const augmentation = augmentationOf(data);
+  const augmentation = augmentationOf(data.augmentation);
   const evalAugmentation: Augmentation = { crop: { kind: data.eval_crop } };
   const dataset = await openDataSource(data.train, signal);
   const held = data.eval === null ? undefined : await openDataSource(data.eval, signal);

@@ -1,6 +1,7 @@
 /**
  * The one-line form of a tokenized picture, `{"file": string, "grid": [h, w], "ids": [h*w integers]}`: what `tokenize`
- * writes and `reconstruct`, `--resume` and later training read. Lines are untrusted input.
+ * writes and `reconstruct`, `--resume` and `train ar` read. Of a picture in several variants, `ids` is a list of such lists,
+ * the first of the picture as it is; with its captions there are `captions` and perhaps `concept`. Lines are untrusted input.
  */
 import { messageOf, ToklipError } from "../core/index.ts";
 import type { ToklipConfig } from "../models/config.ts";
@@ -13,11 +14,20 @@ export interface IdsLine {
   readonly grid: readonly [number, number];
   /** Row-major, `h * w` of them, each a non-negative int32. */
   readonly ids: Int32Array;
+  /** Those of other variants. */
+  readonly variants?: readonly Int32Array[];
+}
+
+/** A line of a picture with what its data set says of it. */
+export interface DescribedIdsLine extends IdsLine {
+  readonly captions?: readonly string[];
+  readonly concept?: string;
 }
 
 /** Writes one line, without its line end. */
-export function formatIdsLine({ file, grid, ids }: IdsLine): string {
-  return JSON.stringify({ file, grid, ids: Array.from(ids) });
+export function formatIdsLine({ file, grid, ids, variants, captions, concept }: DescribedIdsLine): string {
+  const written = variants === undefined ? Array.from(ids) : [ids, ...variants].map((each) => Array.from(each));
+  return JSON.stringify({ file, grid, ids: written, captions, concept });
 }
 
 /**
@@ -37,11 +47,21 @@ export function parseIdsLine(text: string, where: string): IdsLine {
   const { file, grid, ids } = json as Record<string, unknown>;
   if (typeof file !== "string" || file === "") throw wrong(`"file" is not a name`);
   if (!isIntegers(grid) || grid.length !== 2) throw wrong(`"grid" is not two sizes`);
-  if (!isIntegers(ids)) throw wrong(`"ids" is not a list of integers from 0 to 2147483647`);
-  if (ids.length !== grid[0]! * grid[1]! || ids.length === 0) {
-    throw wrong(`${ids.length} ids do not fill a grid of ${grid[0]}x${grid[1]}`);
+  const lists = variantsIn(ids);
+  if (lists === undefined) throw wrong(`"ids" is not a list of integers from 0 to 2147483647`);
+  for (const { length } of lists) {
+    if (length !== grid[0]! * grid[1]! || length === 0) {
+      throw wrong(`${length} ids do not fill a grid of ${grid[0]}x${grid[1]}`);
+    }
   }
-  return { file, grid: [grid[0]!, grid[1]!], ids: Int32Array.from(ids) };
+  const [first, ...others] = lists.map((list) => Int32Array.from(list));
+  return { file, grid: [grid[0]!, grid[1]!], ids: first!, ...(others.length > 0 && { variants: others }) };
+}
+
+/** A list of ids, or one for each variant. */
+function variantsIn(ids: unknown): readonly number[][] | undefined {
+  if (isIntegers(ids)) return [ids];
+  return Array.isArray(ids) && ids.every(isIntegers) ? ids : undefined;
 }
 
 function isIntegers(value: unknown): value is number[] {

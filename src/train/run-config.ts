@@ -325,6 +325,8 @@ export type PictureTrainingKind = Exclude<TrainingKind, "ar">;
 export type PictureRunConfig = RunConfigs[PictureTrainingKind];
 /** Where samples come from. */
 export type DataSourceConfig = z.infer<typeof dataSource>;
+/** What is done to training pictures. */
+export type AugmentationConfig = z.infer<typeof augmentation>;
 /** The data of a run on pictures. */
 export type DataConfig = z.infer<typeof data>;
 /** Where samples of ids come from. */
@@ -375,6 +377,13 @@ export function parseRunConfig<K extends TrainingKind>(kind: K, json: unknown, n
   }
   if (config.kind === "toklip" && config.cache !== false) checkCacheable(config.data, name);
   return config;
+}
+
+/** Checks the settings of `data.augmentation` alone. @throws CONFIG_INVALID naming the first key that is wrong */
+export function parseAugmentation(json: unknown, name: string): AugmentationConfig {
+  const parsed = augmentation.safeParse(json);
+  if (parsed.success) return parsed.data;
+  throw new ToklipError("CONFIG_INVALID", `${name}: ${describe(parsed.error.issues, augmentation)}`);
 }
 
 /** Checks that pictures come again. */
