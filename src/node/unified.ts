@@ -1,7 +1,6 @@
 /** The unified transformer in Node, without what else `toklip/node` offers: a command should begin at once. */
 import { PlatformUnified, type UnifiedOptions } from "../pipelines/unified.ts";
 import { nodePlatform } from "./platform.ts";
-import { TokLIP } from "./toklip.ts";
 
 /**
  * A unified transformer, and the TokLIP whose ids it reads and writes, on ONNX Runtime in Node.
@@ -19,7 +18,6 @@ export class Unified extends PlatformUnified {
    * TOKENIZER_INVALID, TOKENIZER_MISMATCH, DEVICE_UNAVAILABLE, OFFLINE, ABORTED
    */
   static async load(source: string, options: UnifiedOptions = {}): Promise<Unified> {
-    const loadToklip = (name: string, given: UnifiedOptions) => TokLIP.load(name, given);
-    return new Unified(await PlatformUnified.open(nodePlatform, source, options, loadToklip));
+    return new Unified(await PlatformUnified.open(nodePlatform, source, options));
   }
 }

@@ -8,7 +8,7 @@ import { type LongCallOptions, type NDArray, rows, ToklipError, throwIfAborted }
 import type { Checkpoint } from "../files/checkpoint.ts";
 import type { Image } from "../image/image.ts";
 import { fromPixels } from "../image/pixels.ts";
-import type { ArConfig } from "../models/index.ts";
+import { type ArConfig, PREFIXES } from "../models/index.ts";
 import type { Backend } from "../runtime/index.ts";
 import { TextStream } from "../text/text-stream.ts";
 import { TextTokenizer } from "../text/text-tokenizer.ts";
@@ -27,6 +27,7 @@ import { findTokenizer } from "./model-files.ts";
 import { type BatchRequest, PictureBatches } from "./picture-batches.ts";
 import type { GeneratedPicture, GenerationEvent } from "./picture-generator.ts";
 import type { Platform } from "./platform.ts";
+import { PlatformTokLIP } from "./toklip.ts";
 
 /** How a unified transformer is loaded. `precision` is that of its linear layers; the TokLIP stays in fp32. */
 export interface UnifiedOptions
@@ -81,6 +82,22 @@ export interface UnifiedParts {
   readonly options: UnifiedOptions;
 }
 
+/** A checkpoint with those tensors of a token encoder that another has: one that was trained through with its transformer. */
+function withEncoderOf(transformer: Checkpoint, checkpoint: Checkpoint): Checkpoint {
+  const trained = [...transformer.tensors].filter(([name]) => name.startsWith(`${PREFIXES.trunk}.`));
+  const tensors = new Map([...checkpoint.tensors, ...trained]);
+  return { ...checkpoint, tensors, close: () => checkpoint.close() };
+}
+
+/** The TokLIP beside a transformer. */
+class EncoderTokLIP extends PlatformTokLIP {
+  static async load(platform: Platform, source: string, options: LoadOptions, transformer: Checkpoint) {
+    const openCheckpoint = async (location: string) =>
+      withEncoderOf(transformer, await platform.openCheckpoint(location));
+    return new EncoderTokLIP(await PlatformTokLIP.open({ ...platform, openCheckpoint }, source, options));
+  }
+}
+
 /** A loaded unified transformer. */
 export class PlatformUnified {
   readonly config: ArConfig;
@@ -97,12 +114,7 @@ export class PlatformUnified {
   }
 
   /** Opens a transformer, its tokenizer and its TokLIP; weights are read when they are first needed. */
-  protected static async open(
-    platform: Platform,
-    source: string,
-    options: UnifiedOptions,
-    loadToklip: (source: string, options: LoadOptions) => Promise<TokLIPModel>,
-  ): Promise<UnifiedParts> {
+  protected static async open(platform: Platform, source: string, options: UnifiedOptions): Promise<UnifiedParts> {
     const { signal, onProgress, download = false, device = "cpu", threads, toklip: beside = DEFAULT_MODEL } = options;
     throwIfAborted(signal, "load");
     checkPrecision(options.precision);
@@ -116,7 +128,7 @@ export class PlatformUnified {
       const json = await findTokenizer(platform, location, { text: {} }, options);
       const tokenizer = TextTokenizer.fromJson(json, { vocabSize: config.textVocabSize });
       const given = { device, download, ...(threads !== undefined && { threads }), ...(signal && { signal }) };
-      const toklip = await loadToklip(beside, { ...given, textTower: false });
+      const toklip = await EncoderTokLIP.load(platform, beside, { ...given, textTower: false }, checkpoint);
       opened.toklip = toklip;
       return { backend, checkpoint, config, toklip, tokenizer, options };
     } catch (thrown) {
@@ -136,20 +148,25 @@ export class PlatformUnified {
     const { beams = 1, signal } = options;
     const decoder = await this.compiled(options);
     const texts: string[] = [];
-    for await (const prompts of batches(await this.prompts(images, options), READ_TOGETHER)) {
+    const all = await this.prompts(images, options);
+    for await (const prompts of batches(all, READ_TOGETHER)) {
       const given = { ...options, onProgress: undefined };
       const found =
         beams === 1
           ? await writeWholeTexts(decoder, prompts, given)
           : (await searchTexts(decoder, prompts, { ...given, beams })).map(([best]) => best!);
       texts.push(...found.map(({ ids }) => this.parts.tokenizer.textOf(ids)));
+      options.onProgress?.({ stage: "describe", done: texts.length, total: all.length, unit: "images" });
       throwIfAborted(signal, "describe");
     }
     return texts;
   }
 
   /** Writes a text for one picture, and gives it piece by piece. @throws as `describe` */
-  async *streamText(image: ImageInput, options: DescribeOptions = {}): AsyncGenerator<string, void, undefined> {
+  async *streamText(
+    image: ImageInput,
+    options: Omit<DescribeOptions, "beams" | "lengthPenalty"> = {},
+  ): AsyncGenerator<string, void, undefined> {
     const decoder = await this.compiled(options);
     const stream = new TextStream(this.parts.tokenizer);
     const prompts = await this.prompts(image, options);

@@ -3,14 +3,15 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { bytesOf, type NDArray } from "../../src/core/index.ts";
+import { bytesOf, type NDArray, ndarray } from "../../src/core/index.ts";
 import { writeSafetensors } from "../../src/files/index.ts";
 import type { ArConfig } from "../../src/models/index.ts";
+import { TokLIP } from "../../src/node/toklip.ts";
 import { Unified } from "../../src/node/unified.ts";
 import { arConfigMetadata } from "../../src/pipelines/index.ts";
 import { BpeTrainer, TextTokenizer } from "../../src/text/index.ts";
-import { tinyAr, tinyWeights } from "../ar-models.ts";
-import { goldenPath } from "../goldens.ts";
+import { normals, tinyAr, tinyWeights } from "../ar-models.ts";
+import { goldenPath, maxDifference } from "../goldens.ts";
 
 const VOCABULARY = 300;
 const toklip = goldenPath("tiny/tiny.pt");
@@ -24,9 +25,14 @@ function configOf(change: object = {}): ArConfig {
 }
 
 /** Writes a model as training would leave it. */
-async function write(name: string, config: ArConfig, metadata = arConfigMetadata(config)): Promise<string> {
+async function write(
+  name: string,
+  config: ArConfig,
+  metadata = arConfigMetadata(config),
+  more: readonly (readonly [string, NDArray<"f32">])[] = [],
+): Promise<string> {
   const pieces: Uint8Array[] = [];
-  const weights = tinyWeights(config);
+  const weights = new Map([...tinyWeights(config), ...more]);
   const specs = [...weights].map(([key, { dtype, shape }]) => ({ name: key, dtype, shape }));
   const sink = { write: async (bytes: Uint8Array) => void pieces.push(bytes.slice()) };
   const bytes = async function* (key: string) {
@@ -108,6 +114,25 @@ describe("a unified transformer", () => {
       await expect(run()).rejects.toMatchObject({ code: "ARGUMENT_INVALID" });
     }
   });
+});
+
+test("a token encoder that was trained through is read from the transformer's checkpoint", async () => {
+  const config = configOf();
+  const more = [["visual.trunk.pos_embed", normals("positions", [1, 16, 64])] as const];
+  const through = await Unified.load(await write("through.safetensors", config, arConfigMetadata(config), more), {
+    toklip,
+  });
+  const frozen = await TokLIP.load(toklip);
+  const ids = ndarray("i32", [1, 16]);
+  const features = async (model: Pick<TokLIP, "encodeFeatures">) =>
+    (await model.encodeFeatures(ids)).tokenFeatures.data;
+  expect(maxDifference(await features(through.toklip), await features(frozen))).toBeGreaterThan(0.1);
+  const stream = await through.toklip.startStream();
+  const stepped = await stream.step(ndarray("i32", [1, 16]));
+  expect(maxDifference(stepped.data, await features(through.toklip))).toBeLessThan(1e-4);
+  await stream.dispose();
+  await through.dispose();
+  await frozen.dispose();
 });
 
 test("guidance that a model was not trained for is told of", async () => {
