@@ -33,7 +33,10 @@ import { PlatformTokLIP } from "./toklip.ts";
 export interface UnifiedOptions
   extends Pick<LoadOptions, "config" | "device" | "precision" | "tokenizer" | "download" | "threads">,
     LongCallOptions {
-  /** The TokLIP: a checkpoint's path, a hub name, or the name of a model that comes with the package; `"toklip-mini"`. */
+  /**
+   * The TokLIP: a checkpoint's path, a hub name, or the name of a model that comes with the package. Default: the
+   * `toklip.safetensors` or `toklip.pt` beside the transformer, else `"toklip-mini"`.
+   */
   readonly toklip?: string;
 }
 
@@ -89,7 +92,14 @@ function withEncoderOf(transformer: Checkpoint, checkpoint: Checkpoint): Checkpo
   return { ...checkpoint, tensors, close: () => checkpoint.close() };
 }
 
-/** The TokLIP beside a transformer. */
+/** The path of the TokLIP that an export of a run has put beside its transformer. */
+async function besideTransformer(platform: Platform, location: string): Promise<string | undefined> {
+  const file = await platform.findFile(["toklip.safetensors", "toklip.pt"], location);
+  await file?.close?.();
+  return file?.path;
+}
+
+/** A TokLIP, with the token encoder that a transformer's checkpoint may have. */
 class EncoderTokLIP extends PlatformTokLIP {
   static async load(platform: Platform, source: string, options: LoadOptions, transformer: Checkpoint) {
     const openCheckpoint = async (location: string) =>
@@ -115,7 +125,7 @@ export class PlatformUnified {
 
   /** Opens a transformer, its tokenizer and its TokLIP; weights are read when they are first needed. */
   protected static async open(platform: Platform, source: string, options: UnifiedOptions): Promise<UnifiedParts> {
-    const { signal, onProgress, download = false, device = "cpu", threads, toklip: beside = DEFAULT_MODEL } = options;
+    const { signal, onProgress, download = false, device = "cpu", threads, toklip: asked } = options;
     throwIfAborted(signal, "load");
     checkPrecision(options.precision);
     const location = await platform.locate(source, { signal, onProgress, download });
@@ -128,6 +138,7 @@ export class PlatformUnified {
       const json = await findTokenizer(platform, location, { text: {} }, options);
       const tokenizer = TextTokenizer.fromJson(json, { vocabSize: config.textVocabSize });
       const given = { device, download, ...(threads !== undefined && { threads }), ...(signal && { signal }) };
+      const beside = asked ?? (await besideTransformer(platform, location)) ?? DEFAULT_MODEL;
       const toklip = await EncoderTokLIP.load(platform, beside, { ...given, textTower: false }, checkpoint);
       opened.toklip = toklip;
       return { backend, checkpoint, config, toklip, tokenizer, options };

@@ -1,5 +1,5 @@
 // The unified transformer as a user has it: pictures to texts, texts to pictures, on the tiny TokLIP.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -47,12 +47,12 @@ async function write(
 const trainer = new BpeTrainer({ vocabSize: VOCABULARY });
 for (let i = 0; i < 3; i++) trainer.add("a photo of a red rocket, what is it?");
 const tokenizerJson = trainer.train();
+writeFileSync(path.join(folder, "tokenizer.json"), JSON.stringify(tokenizerJson));
 const tokenizer = TextTokenizer.fromJson(tokenizerJson, { vocabSize: VOCABULARY });
 
 describe("a unified transformer", () => {
   let model: Unified;
   beforeAll(async () => {
-    writeFileSync(path.join(folder, "tokenizer.json"), JSON.stringify(tokenizerJson));
     model = await Unified.load(await write("model.safetensors", configOf()), { toklip });
   });
   afterAll(() => model.dispose());
@@ -133,6 +133,15 @@ test("a token encoder that was trained through is read from the transformer's ch
   await stream.dispose();
   await through.dispose();
   await frozen.dispose();
+});
+
+test("the TokLIP beside a transformer is its own where none is named", async () => {
+  const file = await write("own.safetensors", configOf());
+  copyFileSync(toklip, path.join(folder, "toklip.pt"));
+  copyFileSync(goldenPath("tiny/tiny.json"), path.join(folder, "toklip.json"));
+  const model = await Unified.load(file);
+  expect(model.toklip.config.name).toBe("toklip");
+  await model.dispose();
 });
 
 test("guidance that a model was not trained for is told of", async () => {
