@@ -11,11 +11,11 @@ import type { RunConfig, RunConfigs } from "../train/run-config.ts";
 import { checkGivenParts } from "../train/towers-trainer.ts";
 import type { VqLossOptions } from "../train/vq-objective.ts";
 import { openIdsSource } from "./ids-data.ts";
-import { openArTokenizer, openGivenEncoder } from "./open-ar-run.ts";
+import { openGivenEncoder } from "./open-ar-run.ts";
 import { createOrtBackend } from "./ort-backend.ts";
 import { isArRun, type ResolvedRun, resolveRunConfig, type TrainOptions, totalSteps } from "./train.ts";
 import { openDataSource } from "./train-data.ts";
-import { closeAll, openCheckpoints, openGiven, openPerceptual } from "./train-models.ts";
+import { closeAll, openCheckpoints, openGiven, openPerceptual, openTokenizer } from "./train-models.ts";
 import { givenParts, tokenizerOf, vqLossOf } from "./train-trainers.ts";
 
 /** The run to estimate. */
@@ -81,7 +81,7 @@ async function checkTaught(config: RunConfigs["toklip"], model: ToklipConfig, in
 }
 
 async function checkAr(config: RunConfigs["ar"], model: ArConfig, init: readonly Checkpoint[]): Promise<GivenEncoder> {
-  await openArTokenizer(config.tokenizer, model);
+  await openTokenizer(config.tokenizer, model.textVocabSize);
   const given = await openGivenEncoder(config, model);
   try {
     checkGivenEncoder(given);

@@ -30,9 +30,9 @@ export async function openCheckpoints(sources: readonly string[]): Promise<Check
   }
 }
 
-/** Closes checkpoints. */
-export async function closeAll(checkpoints: readonly Checkpoint[]): Promise<void> {
-  for (const checkpoint of checkpoints) await checkpoint.close();
+/** Closes checkpoints, and whatever else holds files. */
+export async function closeAll(opened: readonly { close(): Promise<void> }[]): Promise<void> {
+  for (const each of opened) await each.close();
 }
 
 /** Where a run's frozen parts come from: what it begins with, then its teacher. */
@@ -59,11 +59,11 @@ export async function openGiven(
   }
 }
 
-/** The tokenizer of a text tower. @throws FILE_NOT_FOUND, TOKENIZER_INVALID, TOKENIZER_MISMATCH */
-export async function openTokenizer(path: string, config: ToklipConfig): Promise<TextTokenizer> {
-  const json = await findTokenizer(nodePlatform, "", config, { tokenizer: path });
+/** The tokenizer of a vocabulary of so many ids. @throws FILE_NOT_FOUND, TOKENIZER_INVALID, TOKENIZER_MISMATCH */
+export async function openTokenizer(path: string, vocabSize: number): Promise<TextTokenizer> {
+  const json = await findTokenizer(nodePlatform, "", { text: {} }, { tokenizer: path });
   if (json === undefined) throw new ToklipError("FILE_NOT_FOUND", `tokenizer: there is no file ${path}`);
-  return TextTokenizer.fromJson(json, { vocabSize: config.text.vocabSize });
+  return TextTokenizer.fromJson(json, { vocabSize });
 }
 
 /** A perceptual distance that is ready to be used. */

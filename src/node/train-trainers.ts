@@ -81,7 +81,7 @@ export function commonOptions({
 
 /** The tokenizer of a kind that reads texts. */
 export async function tokenizerOf(config: PictureRunConfig, model: ToklipConfig): Promise<TextTokenizer | undefined> {
-  return config.kind === "vq" ? undefined : openTokenizer(config.tokenizer, model);
+  return config.kind === "vq" ? undefined : openTokenizer(config.tokenizer, model.text.vocabSize);
 }
 
 /** What the VQ's loss is made of; `perceptual` is the distance where it is not LPIPS. */

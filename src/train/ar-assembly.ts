@@ -56,7 +56,7 @@ export type GivenEncoder = Pick<ArTrainingOptions, "model" | "toklip" | "tokenEn
  * CHECKPOINT_MISMATCH
  */
 export function checkGivenEncoder({ model, toklip, tokenEncoder }: GivenEncoder): void {
-  const { entry, name, featureWidth, imageTokens, codebookSize } = model;
+  const { entry, featureWidth, imageTokens, codebookSize } = model;
   if (tokenEncoder === "trained" && !entry.startsWith("toklip")) {
     throw new ToklipError("CONFIG_INVALID", `token_encoder: with the entry ${entry} no gradient reaches it`);
   }
@@ -66,13 +66,16 @@ export function checkGivenEncoder({ model, toklip, tokenEncoder }: GivenEncoder)
   }
   const { trunk } = toklip.config;
   const ids = {
-    "ids of a picture": [imageTokens, gridOf(trunk).tokens],
-    codebook: [codebookSize, vqOf(toklip.config).codebookSize],
+    "ids a picture": [imageTokens, gridOf(trunk).tokens],
+    "ids in all": [codebookSize, vqOf(toklip.config).codebookSize],
   };
-  const read = { "width of token features": [featureWidth, trunk.width] };
+  const read = { "numbers a token feature": [featureWidth, trunk.width] };
   for (const [what, [wanted, found]] of Object.entries(entry === "vq" ? ids : { ...ids, ...read })) {
     if (wanted === found) continue;
-    throw new ToklipError("CHECKPOINT_MISMATCH", `${name}: ${what} ${wanted}, ${toklip.config.name} has ${found}`);
+    throw new ToklipError(
+      "CHECKPOINT_MISMATCH",
+      `toklip ${toklip.checkpoint.name}: has ${found} ${what}, the model reads ${wanted}`,
+    );
   }
   if (entry === "vq") return;
   if (!trunk.causal) {

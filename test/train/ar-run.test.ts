@@ -5,6 +5,7 @@ import { readTensor } from "../../src/files/index.ts";
 import { openCheckpointFile } from "../../src/node/checkpoint.ts";
 import { initCheckpoint } from "../../src/node/init.ts";
 import { enterFolder } from "../cli/harness.ts";
+import { tar } from "../files/tar-writer.ts";
 import { goldenPath } from "../goldens.ts";
 import { madeUpSample } from "./ar-samples.ts";
 import { arOver, TINY_TOKLIP_JSON } from "./ar-training.ts";
@@ -47,6 +48,7 @@ beforeAll(async () => {
   leave = await enterFolder();
   await initCheckpoint({ config: TINY_TOKLIP_JSON, seed: 3, out: "toklip.safetensors" });
   writeFileSync("ids.jsonl", lines(20));
+  writeFileSync("captions.jsonl", '{"caption": "a box"}');
 });
 afterAll(() => leave());
 
@@ -100,5 +102,107 @@ describe.each(["vq", "toklip", "toklip trained", "semantic-codes"])("a run with 
     for (const file of ["model.safetensors", "checkpoints/step-00000006/optimizer.safetensors"]) {
       expect(await tensorsIn(`${run}-stopped/${file}`)).toEqual(await tensorsIn(`${run}-whole/${file}`));
     }
+  });
+});
+
+test("a cache changes nothing but what is computed, and is used again", async () => {
+  const config = { ...RUN, model: modelOf("toklip"), steps: 3, samples_every: 0 };
+  expect((await train("ar", "cached", { ...config, cache: "features" })).status).toBe(0);
+  expect((await train("ar", "cached-again", { ...config, cache: "features" })).status).toBe(0);
+  expect((await train("ar", "uncached", config)).status).toBe(0);
+  const of = (run: string) => withoutTimes(readFileSync(`${run}/metrics.jsonl`, "utf8"));
+  expect(of("cached")).toBe(of("uncached"));
+  expect(of("cached-again")).toBe(of("uncached"));
+  const [folder, ...others] = readdirSync("features");
+  expect(others).toEqual([]);
+  // The second run had nothing to add.
+  expect(readdirSync(`features/${folder}`).filter((name) => name.endsWith(".data"))).toHaveLength(1);
+});
+
+test("shards of ids train as lines of them do", async () => {
+  const parts = lines(20)
+    .split("\n")
+    .map((line) => JSON.parse(line) as { ids: number[][]; captions: string[] })
+    .flatMap(({ ids, captions }, i) => [
+      { name: `${i}.ids`, bytes: Buffer.from(JSON.stringify(ids)) },
+      { name: `${i}.json`, bytes: Buffer.from(JSON.stringify({ captions })) },
+    ]);
+  writeFileSync("ids.tar", tar(parts));
+  const data = { ...RUN.data, train: "ids.tar", eval: "ids.tar" };
+  expect((await train("ar", "shards", { ...RUN, data, steps: 3, samples_every: 0 })).status).toBe(0);
+  const [last] = (await metricsOf("shards")).slice(-1);
+  expect(last!.evaluation!.loss).toBeLessThan(Math.log(530));
+});
+
+test("a run is estimated with --dry-run, and small with --smoke", async () => {
+  const config = { ...RUN, model: { ...modelOf("toklip"), depth: 5 } };
+  const dry = JSON.parse((await train("ar", "dry", config, ["--dry-run", "--json"])).stdout);
+  expect(dry).toMatchObject({ samples: 20, steps: 6 });
+  expect(Object.keys(dry.inputs)).toEqual(
+    expect.arrayContaining(["ids", "segments", "positions", "image", "targets", "weights.text_to_image"]),
+  );
+  const trained = JSON.parse(
+    (await train("ar", "dry", { ...config, token_encoder: "trained" }, ["--dry-run", "--json"])).stdout,
+  );
+  expect(trained.trainedParameters).toBeGreaterThan(dry.trainedParameters);
+  expect(existsSync("dry")).toBe(false);
+  const { status, stderr } = await train("ar", "small", config, ["--smoke", "--quiet"]);
+  expect([status, stderr]).toEqual([0, ""]);
+  expect((await metricsOf("small")).at(-1)!.step).toBe(4);
+  expect(JSON.parse(readFileSync("small/config.json", "utf8")).model.depth).toBe(2);
+});
+
+describe("what is wrong is told before anything is written", () => {
+  const TOKLIP = modelOf("toklip");
+  test.each<[string, object, string]>([
+    ["an unknown key", { tasks: { text_to_picture: 1 } }, "unknown key tasks.text_to_picture"],
+    ["no direction", { tasks: { text_to_image: 0, image_to_text: 0 } }, "tasks: one of them must be above 0"],
+    ["epochs", { steps: null, epochs: 2 }, "epochs: packed rows are no known number of samples; give steps"],
+    ["keys of pictures", { data: { train: "ids.jsonl", augmentation: {} } }, "unknown key data.augmentation"],
+    ["a TokLIP's model", { model: TINY_TOKLIP_JSON }, "CONFIG_INVALID"],
+    ["features without their TokLIP", { model: TOKLIP, toklip: null }, "the entry toklip reads token features"],
+    ["an encoder that no gradient reaches", { token_encoder: "trained" }, "with the entry vq no gradient reaches it"],
+    [
+      "another codebook",
+      { model: { ...RUN.model, codebook_size: 11 } },
+      "toklip.safetensors: has 10 ids in all, the model reads 11",
+    ],
+    ["a small vocabulary", { model: { ...RUN.model, text_vocab_size: 40 } }, "TOKENIZER_MISMATCH"],
+    ["data without ids", { data: { train: "captions.jsonl" } }, "no column of ids (ids, image_ids, codes)"],
+    ["no data", { data: { train: "none.jsonl" } }, "FILE_NOT_FOUND"],
+    ["pictures", { data: { train: "pictures" } }, "expected .tar shards, a .jsonl or .parquet file of ids"],
+    ["an init of another model", { init: ["toklip.safetensors"] }, "has no parameter of"],
+    ["a part that does not divide", { part_size: 3 }, "a part of 3 rows does not divide a batch of 4"],
+  ])("%s", async (_, change, message) => {
+    const { status, stderr } = await train("ar", "refused", { ...RUN, ...change });
+    expect(stderr).toContain(message);
+    expect(status).toBe(1);
+    expect(existsSync("refused/checkpoints")).toBe(false);
+  });
+
+  test.each<[string, (i: number) => object, string]>([
+    ["ids beyond the codebook", () => ({ ids: [0, 0, 0, 10] }), "ids of another codebook"],
+    ["ids of another grid", () => ({ ids: [0, 0, 0] }), "ids of another grid"],
+    ["missing ids", (i) => (i === 0 ? {} : { ids: undefined }), "malformed row"],
+    ["empty captions", () => ({ captions: ["", " "] }), "no caption"],
+    ["captions longer than the context", () => ({ captions: ["red ".repeat(80)] }), "caption too long"],
+  ])("%s: where nearly all samples are so, the run ends and says why", async (name, change, message) => {
+    const file = `${name.replaceAll(" ", "-")}.jsonl`;
+    writeFileSync(file, lines(20, change));
+    const { status, stderr } = await train("ar", file.replace(".jsonl", ""), { ...RUN, data: { train: file } });
+    expect(stderr).toMatch(/\[(DATA_TOO_BAD|DATA_EMPTY)\]/);
+    expect(stderr).toContain(message);
+    expect(status).toBe(1);
+  });
+
+  test("and where some are, they are counted", async () => {
+    writeFileSync(
+      "some.jsonl",
+      lines(40, (i) => (i === 7 ? { captions: [] } : {})),
+    );
+    const { status, stderr } = await train("ar", "some", { ...RUN, data: { train: "some.jsonl" } });
+    expect(status).toBe(0);
+    expect(stderr).toContain("samples could not be used");
+    expect(stderr).toContain("no caption");
   });
 });
