@@ -20,6 +20,8 @@ import type { StepReport, Trainer } from "./trainer.ts";
 export interface Positioned {
   /** Right after the batch's last sample. */
   readonly position: DataPosition;
+  /** The images of the step, over all processes, where batches have different numbers of them. */
+  readonly images?: number;
 }
 
 /** Which evaluation is the best. */
@@ -220,7 +222,7 @@ class TrainingLoop<Batch extends Positioned> {
     ]);
     this.step++;
     this.position = batch.position;
-    this.pace.stepped();
+    this.pace.stepped(batch.images);
     await this.record(report);
     const isBest = await this.evaluate();
     await this.drawSamples(batch);

@@ -19,9 +19,9 @@ export class Pace {
   private askedAt = 0;
   private gotAt = 0;
   /** Since `since()` was last called. */
-  private lately = { steps: 0, seconds: 0, data: 0 };
-  /** Seconds a step took, smoothed. */
-  private smoothed: number | undefined;
+  private lately = { steps: 0, images: 0, seconds: 0, data: 0 };
+  /** What a step took and had, smoothed. */
+  private smoothed: { readonly seconds: number; readonly images: number } | undefined;
 
   constructor(now: () => number, imagesPerStep: number) {
     this.now = now;
@@ -39,14 +39,17 @@ export class Pace {
     this.gotAt = this.now();
   }
 
-  /** The step is done. */
-  stepped(): void {
+  /** The step is done. @param images of it, where that is not the same for each */
+  stepped(images = this.imagesPerStep): void {
     const seconds = this.now() - this.askedAt;
     this.steps++;
     this.lately.steps++;
+    this.lately.images += images;
     this.lately.seconds += seconds;
     this.lately.data += this.gotAt - this.askedAt;
-    this.smoothed = this.smoothed === undefined ? seconds : KEPT * this.smoothed + (1 - KEPT) * seconds;
+    const { smoothed = { seconds, images } } = this;
+    const mixed = (before: number, now: number): number => KEPT * before + (1 - KEPT) * now;
+    this.smoothed = { seconds: mixed(smoothed.seconds, seconds), images: mixed(smoothed.images, images) };
   }
 
   /** Seconds since the session began. */
@@ -56,7 +59,7 @@ export class Pace {
 
   /** Images a second of the last steps. Evaluations and checkpoints are not in it. */
   get imagesPerSecond(): number {
-    return this.smoothed ? this.imagesPerStep / this.smoothed : 0;
+    return this.smoothed && this.smoothed.seconds > 0 ? this.smoothed.images / this.smoothed.seconds : 0;
   }
 
   /** Seconds until `steps` more are done, everything that happens between steps included. */
@@ -66,10 +69,10 @@ export class Pace {
 
   /** The mean speed since this was called last. */
   since(): Speed {
-    const { steps, seconds, data } = this.lately;
-    this.lately = { steps: 0, seconds: 0, data: 0 };
+    const { steps, images, seconds, data } = this.lately;
+    this.lately = { steps: 0, images: 0, seconds: 0, data: 0 };
     return {
-      imagesPerSecond: seconds > 0 ? (steps * this.imagesPerStep) / seconds : 0,
+      imagesPerSecond: seconds > 0 ? images / seconds : 0,
       dataSeconds: steps > 0 ? data / steps : 0,
     };
   }
