@@ -3,6 +3,7 @@
  * the texts, the pixel teacher what the student is drawn to. They run as inference does, in graphs of their own.
  */
 import { concatRows, type NDArray, rows, ToklipError } from "../core/index.ts";
+import { fromPixels, resizeImage, toPixels } from "../image/index.ts";
 import { type GraphName, NAMES, type ToklipConfig, traceGraph } from "../models/index.ts";
 import type { Backend, Feeds, Fetches, Session, Weight } from "../runtime/index.ts";
 import type { ImageTextBatch } from "./image-text-batch.ts";
@@ -14,6 +15,12 @@ const MOST_AT_ONCE = 8;
 /** Gives the weights of a model by name. */
 export type WeightSource = (name: string) => Promise<Weight>;
 
+/** A pixel model that a student is drawn to. */
+interface Teacher {
+  readonly config: ToklipConfig;
+  readonly weights: WeightSource;
+}
+
 /** Where the frozen weights come from. */
 export interface FrozenEncoderOptions {
   readonly backend: Backend;
@@ -21,15 +28,15 @@ export interface FrozenEncoderOptions {
   readonly config: ToklipConfig;
   /** Its VQ and its text tower. */
   readonly weights: WeightSource;
-  /** The pixel teacher, where there is one. */
-  readonly teacher?: { readonly config: ToklipConfig; readonly weights: WeightSource };
+  /** The pixel teacher, where there is one. Pictures are resized to what it reads. */
+  readonly teacher?: Teacher;
   /** Samples of every run; see `evenPartSize`. Default 8. */
   readonly partSize?: number;
 }
 
 /**
  * Checks that a teacher's features can be compared with a student's.
- * @throws CHECKPOINT_MISMATCH when it is no pixel model, or its width or picture size differs.
+ * @throws CHECKPOINT_MISMATCH when it is no pixel model, or its width differs.
  */
 export function checkTeacher(student: ToklipConfig, teacher: ToklipConfig): void {
   const fail = (what: string): never => {
@@ -39,9 +46,13 @@ export function checkTeacher(student: ToklipConfig, teacher: ToklipConfig): void
   if (teacher.embedDim !== student.embedDim) {
     fail(`its features have width ${teacher.embedDim}, the student's ${student.embedDim}`);
   }
-  if (teacher.trunk.imageSize !== student.trunk.imageSize) {
-    fail(`it reads pictures of ${teacher.trunk.imageSize} px, the student ${student.trunk.imageSize} px`);
-  }
+}
+
+/** Pixels f32 (B, 3, H, W) -> (B, 3, size, size), by way of bytes and Pillow's bicubic filter where the size is another. */
+function pixelsOfSize(pixels: NDArray<"f32">, size: number): NDArray<"f32"> {
+  if (pixels.shape[2] === size) return pixels;
+  const pictures = Array.from({ length: pixels.shape[0]! }, (_, row) => fromPixels(pixels, row));
+  return toPixels(pictures.map((picture) => resizeImage(picture, { width: size, height: size })));
 }
 
 /** Prepares the frozen encoders; each is compiled when it is first wanted. @throws CHECKPOINT_MISMATCH */
@@ -59,11 +70,12 @@ export function createFrozenEncoders(options: FrozenEncoderOptions): FrozenEncod
   };
   const run = async (name: GraphName, feeds: Feeds, model = config, weight = weights): Promise<Fetches> =>
     runInParts(await sessionOf(name, model, weight), feeds, partSize);
+  const taughtBy = ({ config: model, weights: own }: Teacher, pixels: NDArray<"f32">): Promise<Fetches> =>
+    run("pixel_encoder", { [NAMES.pixels]: pixelsOfSize(pixels, model.trunk.imageSize) }, model, own);
   const pictures = async ({ pixels }: ImageTextBatch, wanted: WantedFeatures): Promise<PictureFeatures> => {
     const feeds = { [NAMES.pixels]: pixels };
     const { ids } = await run("vq_encoder", feeds);
-    const taught =
-      wanted.teacher || wanted.teacherTokens ? await run("pixel_encoder", feeds, ...required(teacher)) : undefined;
+    const taught = wanted.teacher || wanted.teacherTokens ? await taughtBy(required(teacher), pixels) : undefined;
     return {
       ids: ids as NDArray<"i32">,
       ...(wanted.teacher && { teacherFeatures: taught![NAMES.imageFeatures] as NDArray<"f32"> }),
@@ -80,10 +92,9 @@ export function createFrozenEncoders(options: FrozenEncoderOptions): FrozenEncod
   return { pictures, texts, dispose };
 }
 
-function required(teacher: FrozenEncoderOptions["teacher"]): [ToklipConfig, WeightSource] {
-  if (teacher === undefined)
-    throw new ToklipError("CONFIG_INVALID", "distillation needs a teacher (teacher.checkpoint)");
-  return [teacher.config, teacher.weights];
+function required(teacher: Teacher | undefined): Teacher {
+  if (teacher !== undefined) return teacher;
+  throw new ToklipError("CONFIG_INVALID", "distillation needs a teacher (teacher.checkpoint)");
 }
 
 /**

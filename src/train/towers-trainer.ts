@@ -2,7 +2,7 @@
 import { ToklipError } from "../core/index.ts";
 import type { Checkpoint } from "../files/index.ts";
 import type { Graph } from "../graph/index.ts";
-import { PREFIXES, parameterShapes, type ToklipConfig } from "../models/index.ts";
+import { gridOf, PREFIXES, parameterShapes, type ToklipConfig } from "../models/index.ts";
 import type { Backend } from "../runtime/index.ts";
 import type { Communicator } from "./communicator.ts";
 import { wholeBatchGraph } from "./contrastive-step.ts";
@@ -115,6 +115,13 @@ export function checkGivenParts({ model, checkpoints, frozenCheckpoints, teacher
   checkWeights("the text tower", below(PREFIXES.text), frozenCheckpoints ?? checkpoints);
   if (teacher) {
     checkTeacher(model, teacher.config);
+    const [own, taught] = [gridOf(model.trunk).tokens, gridOf(teacher.config.trunk).tokens];
+    if (weights.tokenDistillation > 0 && own !== taught) {
+      throw new ToklipError(
+        "CONFIG_INVALID",
+        `loss: token features are distilled one by one, but the teacher has ${taught} of a picture, the student ${own}`,
+      );
+    }
     checkWeights("the teacher", parameterShapes(teacher.config, ["pixel_encoder"]), [teacher.checkpoint]);
   } else if (weights.distillation > 0 || weights.tokenDistillation > 0) {
     throw new ToklipError(

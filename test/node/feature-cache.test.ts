@@ -3,10 +3,12 @@ import { cp, readdir, readFile, stat, utimes, writeFile } from "node:fs/promises
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { concatRows, type NDArray, ndarray, Random, rows } from "../../src/core/index.ts";
+import { fromPixels, resizeImage, toPixels } from "../../src/image/index.ts";
 import { parseConfig } from "../../src/models/index.ts";
+import { decodeImage } from "../../src/node/image.ts";
 import { initCheckpoint } from "../../src/node/init.ts";
 import { createOrtBackend } from "../../src/node/ort-backend.ts";
-import { openCheckpoints, openTeacher } from "../../src/node/train-models.ts";
+import { openCheckpoints, openGiven } from "../../src/node/train-models.ts";
 import { createFrozenEncoders, evenPartSize } from "../../src/train/frozen-encoders.ts";
 import { weightsOf } from "../../src/train/initial-weights.ts";
 import { enterWorkspace, metricsOf, RUNS, TEACHER_MODEL, TOKLIP_MODEL, train } from "../train/workspace.ts";
@@ -195,11 +197,45 @@ describe("a cache of random pictures whose variants are counted", () => {
 });
 
 describe("frozen encoders", () => {
+  test("resize pictures for a teacher that reads another size", async () => {
+    const model = parseConfig(TOKLIP_MODEL);
+    const backend = createOrtBackend({ threads: 2 });
+    const [checkpoint] = await openCheckpoints(["models/toklip.safetensors"]);
+    const teacher = await openGiven({ checkpoint: "models/teacher.safetensors", model: null, initialize: true });
+    const taught = { config: teacher.config, weights: weightsOf([teacher.checkpoint], "teacher") };
+    const weights = weightsOf([checkpoint!], "toklip");
+    const wide = { ...model, trunk: { ...model.trunk, imageSize: 96 } };
+    const picture = await decodeImage("pictures/coffee.png");
+    const batchOf = (size: number) => ({
+      pixels: toPixels([resizeImage(picture, { width: size, height: size })]),
+      textIds: ndarray("i32", [1, 16]),
+      concepts: ndarray("i32", [1]),
+      keys: ["a"],
+    });
+    const featuresOf = async (config: typeof model, pixels: NDArray<"f32">) => {
+      const encoders = createFrozenEncoders({ backend, config, weights, teacher: taught, partSize: 1 });
+      const wanted = { text: false, teacher: true, teacherTokens: false };
+      const { teacherFeatures } = await encoders.pictures({ ...batchOf(64), pixels }, wanted);
+      await encoders.dispose();
+      return [...teacherFeatures!.data];
+    };
+    const { pixels } = batchOf(96);
+    const resized = toPixels([resizeImage(fromPixels(pixels), { width: 64, height: 64 })]);
+    expect(await featuresOf(wide, pixels)).toEqual(await featuresOf(model, resized));
+    const negative = ndarray(
+      "f32",
+      resized.shape,
+      resized.data.map((value) => -value),
+    );
+    expect(await featuresOf(model, negative)).not.toEqual(await featuresOf(model, resized));
+    await backend.dispose();
+  });
+
   test("give a sample the same bits whatever comes with it", async () => {
     const model = parseConfig(TOKLIP_MODEL);
     const backend = createOrtBackend({ threads: 2 });
     const [checkpoint] = await openCheckpoints(["models/toklip.safetensors"]);
-    const teacher = await openTeacher({ checkpoint: "models/teacher.safetensors", model: null, initialize: true });
+    const teacher = await openGiven({ checkpoint: "models/teacher.safetensors", model: null, initialize: true });
     const encoders = createFrozenEncoders({
       backend,
       config: model,

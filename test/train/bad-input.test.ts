@@ -18,7 +18,7 @@ let leave: () => Promise<void>;
 beforeAll(async () => {
   leave = await enterWorkspace();
   await makeShards();
-  const trunk = { width: 32, depth: 2, heads: 2, mlp_ratio: 2, patch_size: 16, causal: false };
+  const trunk = { width: 32, depth: 2, heads: 2, mlp_ratio: 2, patch_size: 32, causal: false };
   const large = { ...TEACHER_MODEL, vision_cfg: { image_size: 128, trunk } };
   await initCheckpoint({ config: large, seed: 1, out: "models/large.safetensors" });
   await initCheckpoint({ config: TEACHER_MODEL, seed: 1, parts: "text", out: "models/text.safetensors" });
@@ -141,10 +141,10 @@ describe("given weights", () => {
       { ...TOKLIP, teacher: WIDE_TEACHER },
     ],
     [
-      "a teacher of another picture size",
-      "CHECKPOINT_MISMATCH teacher custom: it reads pictures of 128 px, the student 64 px",
+      "tokens of a teacher with another grid",
+      "CONFIG_INVALID loss: token features are distilled one by one, but the teacher has 16 of a picture, the student 64",
       "toklip",
-      { ...TOKLIP, teacher: { checkpoint: "models/large.safetensors" } },
+      { ...TOKLIP, teacher: { checkpoint: "models/large.safetensors" }, loss: { token_distillation: 1 } },
     ],
     [
       "a teacher that is a TokLIP",
