@@ -7,9 +7,9 @@ import { once } from "node:events";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect } from "vitest";
-import type { Random } from "../../src/core/index.ts";
+import { fnv1a, Random } from "../../src/core/index.ts";
 import { tar } from "../files/tar-writer.ts";
-import { metricsOf, RUNS } from "./workspace.ts";
+import { AR_MODEL, metricsOf, RUNS } from "./workspace.ts";
 
 const AUGMENTATION = {
   crop: { kind: "resized-crop", scale: [0.5, 1] },
@@ -18,6 +18,7 @@ const AUGMENTATION = {
   grayscale: 0.2,
 };
 const SHARDS = { type: "webdataset", shards: "shards/{0..2}.tar", buffer_size: 5, line_per_caption: true };
+const IDS = { type: "webdataset", shards: "ids/{0..2}.tar", buffer_size: 5, line_per_caption: true };
 const EVERY = { log_every: 1, eval_every: 5, checkpoint_every: 3, samples_every: 5, ema: { decay: 0.9 } };
 const optimizer = { learning_rate: 1e-3, warmup: 3, clip_norm: 1 };
 
@@ -67,11 +68,27 @@ export const KILLED_RUNS: Readonly<Record<string, object>> = {
     codebook: { patience: 3, revive_every: 4 },
     batch_size: 3,
   },
+  ar: {
+    ...EVERY,
+    model: AR_MODEL,
+    tokenizer: RUNS.toklip.tokenizer,
+    toklip: { checkpoint: "models/toklip.safetensors" },
+    token_encoder: "trained",
+    optimizer,
+    data: { train: IDS, eval: IDS, captions: "random", templates: "simple" },
+    loss: { image_prior: 0.1 },
+    batch_size: 2,
+    part_size: 1,
+    samples_every: 10,
+  },
 };
 
-/** Makes `shards/` of the workspace's pictures: three tar files of 3, 3 and 2 samples. */
+/**
+ * Makes `shards/` of the workspace's pictures: three tar files of 3, 3 and 2 samples; and `ids/`, of made-up ids in two
+ * variants in the place of each picture.
+ */
 export async function makeShards(): Promise<void> {
-  await mkdir("shards");
+  for (const folder of ["shards", "ids"]) await mkdir(folder);
   const stems = (await readdir("pictures"))
     .filter((name) => name.endsWith(".png"))
     .map((name) => path.parse(name).name);
@@ -79,7 +96,17 @@ export async function makeShards(): Promise<void> {
     const names = group.flatMap((stem) => [`${stem}.png`, `${stem}.txt`]);
     const parts = names.map(async (name) => ({ name, bytes: await readFile(path.join("pictures", name)) }));
     await writeFile(`shards/${i}.tar`, tar(await Promise.all(parts)));
+    const inPlace = (await Promise.all(parts)).map(({ name, bytes }) =>
+      name.endsWith(".png") ? { name: name.replace(".png", ".ids"), bytes: madeUpIds(name) } : { name, bytes },
+    );
+    await writeFile(`ids/${i}.tar`, tar(inPlace));
   }
+}
+
+/** Two variants of 64 ids below 64. */
+function madeUpIds(name: string): Uint8Array {
+  const random = new Random(fnv1a(name));
+  return Buffer.from(JSON.stringify(Array.from({ length: 128 }, () => random.integer(64))));
 }
 
 /** What came of the kills. */

@@ -75,6 +75,21 @@ export const RUNS = {
   },
 } satisfies Record<string, Json>;
 
+/** A unified transformer over the ids of that TokLIP, 64 of 64. */
+export const AR_MODEL: Json = {
+  model_type: "toklip-ar",
+  width: 32,
+  depth: 2,
+  heads: 2,
+  hidden: 48,
+  context_length: 170,
+  text_vocab_size: 512,
+  codebook_size: 64,
+  image_tokens: 64,
+  entry: "toklip",
+  feature_width: 32,
+};
+
 /** A line of `metrics.jsonl`: a step's, or an evaluation's. */
 export interface MetricsLine {
   readonly step: number;
