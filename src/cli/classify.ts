@@ -3,10 +3,10 @@ import type { Command } from "commander";
 import { ToklipError } from "../core/index.ts";
 import { resolveImageInputs } from "../node/image-files.ts";
 import { classifyImages, encodeLabels } from "../pipelines/classify.ts";
-import type { LabelScore } from "../pipelines/model.ts";
 import type { CliContext, RunVerb } from "./context.ts";
 import {
   addLabelOptions,
+  formatLabels,
   LABEL_SETS_HELP,
   type LabelFlags,
   readLabels,
@@ -67,18 +67,11 @@ async function classify(context: CliContext, images: readonly string[], flags: C
     const results = classifyImages(model, counts.names(inputs), labels, pictureOptions(flags, model.config, signal));
     await counts.each(results, ({ file, scores }) => {
       const labels = scores.slice(0, flags.top);
-      return stdout.line(flags.json ? JSON.stringify({ file, labels }) : describe(file, labels));
+      return stdout.line(flags.json ? JSON.stringify({ file, labels }) : formatLabels(file, labels));
     });
     return counts.finish();
   } finally {
     progress.stop();
     await model.dispose();
   }
-}
-
-/** `cat.jpg`, and below it the labels: `   93.1 %  cat`. */
-function describe(file: string, labels: readonly LabelScore[]): string {
-  return [file, ...labels.map(({ label, score }) => `  ${(100 * score).toFixed(1).padStart(5)} %  ${label}`)].join(
-    "\n",
-  );
 }

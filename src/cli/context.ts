@@ -6,15 +6,18 @@ import type { LongCallOptions, NDArray } from "../core/index.ts";
 import type { EvaluationSession, SessionOptions } from "../evaluation/session.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
 import type { Image } from "../image/image.ts";
+import type { ArConfig } from "../models/ar-config.ts";
 import type { ToklipConfig } from "../models/config.ts";
 import type { GptConfig } from "../models/gpt-config.ts";
 import type { CaptionEncoderOptions } from "../node/caption-encoder.ts";
+import type { PictureGeneratorOptions } from "../node/picture-generator.ts";
 import type { TrainOptions, TrainResult } from "../node/train.ts";
 import type { EstimateRunOptions, RunEstimate } from "../node/train-estimate.ts";
 import type { ExportRunOptions } from "../node/train-export.ts";
-import type { LlamaGenOptions } from "../pipelines/llamagen.ts";
+import type { PictureReader } from "../pipelines/caption.ts";
 import type { LoadOptions, TokLIPModel } from "../pipelines/model.ts";
 import type { PictureGenerator } from "../pipelines/picture-generator.ts";
+import type { UnifiedOptions } from "../pipelines/unified.ts";
 import type { Output } from "./output.ts";
 
 /** `convert`: which tensors, in what form. */
@@ -56,7 +59,9 @@ export interface InitRequest extends LongCallOptions {
 export interface Engine {
   loadModel(source: string, options: LoadOptions): Promise<TokLIPModel>;
   /** A model that generates pictures. */
-  loadGenerator(source: string, options: LlamaGenOptions): Promise<PictureGenerator>;
+  loadGenerator(source: string, options: PictureGeneratorOptions): Promise<PictureGenerator>;
+  /** A unified transformer, for reading pictures. */
+  loadUnified(source: string, options: UnifiedOptions): Promise<PictureReader & { dispose(): Promise<void> }>;
   /** The features of captions by an ONNX encoder. */
   encodeCaptions(texts: readonly string[], options: CaptionEncoderOptions): Promise<readonly NDArray<"f32">[]>;
   /** The local path of a checkpoint: the path itself, or a hub name's place in the cache, downloaded where allowed. */
@@ -66,6 +71,8 @@ export interface Engine {
   findConfig(path: string, checkpoint: Checkpoint, asked: string | undefined): Promise<ToklipConfig>;
   /** The same for a GPT of LlamaGen, held against it; undefined for a checkpoint of anything else. */
   findGptConfig(path: string, checkpoint: Checkpoint, asked: string | undefined): Promise<GptConfig | undefined>;
+  /** The same for a unified transformer. */
+  findArConfig(path: string, checkpoint: Checkpoint, asked: string | undefined): Promise<ArConfig | undefined>;
   convert(request: ConvertRequest): Promise<ConvertedFiles>;
   exportOnnx(request: ExportRequest): Promise<{ readonly files: readonly string[] }>;
   initCheckpoint(request: InitRequest): Promise<{ readonly parameters: number; readonly bytes: number }>;

@@ -11,8 +11,12 @@ export const nodeEngine: Engine = {
     return TokLIP.load(source, options);
   },
   async loadGenerator(source, options) {
-    const { LlamaGen } = await import("../node/llamagen.ts");
-    return LlamaGen.load(source, options);
+    const { openPictureGenerator } = await import("../node/picture-generator.ts");
+    return openPictureGenerator(source, options);
+  },
+  async loadUnified(source, options) {
+    const { Unified } = await import("../node/unified.ts");
+    return Unified.load(source, options);
   },
   async encodeCaptions(texts, options) {
     const { encodeCaptionTexts } = await import("../node/caption-encoder.ts");
@@ -38,6 +42,17 @@ export const nodeEngine: Engine = {
     if (!isGptCheckpoint(checkpoint)) return undefined;
     const { nodePlatform } = await import("../node/platform.ts");
     return findGptConfig(nodePlatform, path, checkpoint, asked === undefined ? {} : { config: asked });
+  },
+  async findArConfig(path, checkpoint, asked) {
+    const { findArConfig, holdsUnified } = await import("../pipelines/ar-files.ts");
+    if (!holdsUnified(checkpoint)) return undefined;
+    const [{ nodePlatform }, { checkArCheckpoint }] = await Promise.all([
+      import("../node/platform.ts"),
+      import("../models/ar-checkpoint.ts"),
+    ]);
+    const config = await findArConfig(nodePlatform, path, checkpoint, asked);
+    checkArCheckpoint(checkpoint, config);
+    return config;
   },
   async convert({ source, out, only, ...options }) {
     const { convertFile } = await import("../node/convert.ts");

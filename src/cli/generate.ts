@@ -1,4 +1,4 @@
-/** `toklip generate`: a class or a caption -> ids -> pictures. */
+/** `toklip generate`: a text, a class or a caption -> ids -> pictures. */
 import { type Command, InvalidArgumentError } from "commander";
 import { ToklipError } from "../core/index.ts";
 import type { GeneratedPicture, PictureGenerator, PictureRequest } from "../pipelines/picture-generator.ts";
@@ -9,20 +9,20 @@ import {
   addComputeOptions,
   addOverwriteOption,
   addReportOptions,
+  addTokLIPOption,
   collect,
-  loadOptions,
   type ModelFlags,
   parseCount,
   parseNumber,
   parseSeed,
   type ReportFlags,
+  unifiedOptions,
 } from "./model-options.ts";
 import { formatDuration } from "./output.ts";
 import { Progress } from "./progress.ts";
 
 interface GenerateFlags extends ModelFlags, SubjectFlags, FileFlags, ReportFlags {
-  readonly vq?: string;
-  readonly grid?: number;
+  readonly toklip?: string;
   readonly count: number;
   readonly seed: number;
   readonly guidance?: number;
@@ -35,8 +35,10 @@ interface GenerateFlags extends ModelFlags, SubjectFlags, FileFlags, ReportFlags
 }
 
 const HELP = `
-The model is a GPT of LlamaGen as it is released, for classes (c2i) or captions (t2i); --vq is the VQ that it was trained on.
-ImageNet's classes have numbers from 0 to 999: 207 is a golden retriever, 360 an otter, 388 a panda, 974 a geyser.
+The model is one of two kinds; the checkpoint says which. A unified transformer (as toklip train ar makes them) reads text,
+and its TokLIP decodes its ids: the toklip.safetensors beside it, else toklip-mini, or the one named by --toklip.
+
+A GPT of LlamaGen as it is released is for classes (c2i) or captions (t2i); --vq is the VQ that it was trained on. ImageNet's classes have numbers from 0 to 999: 207 is a golden retriever, 360 an otter, 388 a panda, 974 a geyser.
 A model for captions reads features of a text encoder (FLAN-T5-XL): from files that hold them, or made here of a prompt by
 an ONNX file of the encoder.
 
@@ -45,6 +47,8 @@ have --top-p of the probability together, and one id is drawn. Picture i of all 
 any can be made again alone. A checkpoint for 384 pixels needs --grid 24 where it does not say so itself.
 
 Examples:
+  $ toklip generate "a red guitar" --model ar.safetensors --out guitar.png
+  $ toklip generate "a red guitar" "two cats" --model ar.safetensors --count 4 --seed 1 --out pictures
   $ toklip generate --model c2i_B_256.pt --vq vq_ds16_c2i.pt --class 207 --class 360 --seed 1 --out pictures
   $ toklip generate --model c2i_L_384.pt --vq vq_ds16_c2i.pt --grid 24 --class 388 --out panda.png --previews 96
   $ toklip generate --model c2i_B_256.pt --class 974 --count 50 --guidance 2 --top-k 0 --ids ids.jsonl --precision int8
@@ -57,26 +61,26 @@ export function define(command: Command, run: RunVerb): void {
   command
     .argument("[prompt...]", "what the pictures show, for models that read text")
     .requiredOption("--model <model>", "a .pt, .pth or .safetensors file, or a hub name owner/repo/file")
-    .option("--vq <model>", "the VQ that decodes ids to pictures: a file or a hub name")
+    .option("--vq <model>", "the VQ that decodes the ids of a GPT of LlamaGen: a file or a hub name")
     .option("--config <config>", "what the checkpoint's shapes do not say: a size as GPT-B, or a JSON file")
-    .option("--grid <n>", "ids along each edge (default: as the checkpoint says, else 16)", parseCount);
-  addComputeOptions(command, "of the transformer's weights; the VQ stays in fp32")
+    .option("--grid <n>", "ids along each edge of such a GPT (default: as the checkpoint says, else 16)", parseCount);
+  addComputeOptions(addTokLIPOption(command), "of the transformer's weights; the VQ stays in fp32")
     .option("--class <n>", "a class to continue; may be given several times", collectClass)
     .option("--features <file>", "features of captions, .npy or .safetensors; may be given several times", collect)
     .option("--text-encoder <file>", "ONNX file of the encoder that makes features of a prompt")
-    .option("--tokenizer <file>", "tokenizer.json of the text encoder")
-    .option("--count <n>", "pictures of each class or caption", parseCount, 1)
+    .option("--tokenizer <file>", "tokenizer.json of the text encoder, or of a unified transformer")
+    .option("--count <n>", "pictures of each text, class or caption", parseCount, 1)
     .option("--seed <n>", "a whole number from 0 to 4294967295", parseSeed, 0)
     .option(
       "--guidance <scale>",
-      "classifier-free guidance, 1 for none (default: 4 for classes, 7.5 for captions)",
+      "classifier-free guidance, 1 for none (default: 3 for texts, 4 for classes, 7.5 for captions)",
       parseNumber,
     )
     .option("--guidance-interval <n>", "the last step that is guided, -1 for all (default: -1)", parseNumber)
     .option("--temperature <t>", "below 1 likelier ids, above 1 more of the others (default: 1)", parseNumber)
     .option(
       "--top-k <n>",
-      "draw among so many ids, 0 for all (default: 2000 for classes, 1000 for captions)",
+      "draw among so many ids, 0 for all (default: 2000 for classes, 1000 for captions, else 0)",
       parseNumber,
     )
     .option("--top-p <p>", "draw among the likeliest ids of this probability together (default: 1)", parseNumber)
@@ -121,23 +125,22 @@ async function generate(context: CliContext, prompts: readonly string[], flags: 
 }
 
 /** @throws USAGE for flags that cannot go together, whatever the model is */
-function checkFlags({ out, ids, vq, previews }: GenerateFlags): void {
+function checkFlags({ out, ids, previews }: GenerateFlags): void {
   const wrong = (message: string): never => {
     throw new ToklipError("USAGE", message);
   };
   if (out === undefined && ids === undefined) wrong("say where results go: pictures by --out, ids by --ids");
-  if (out !== undefined && vq === undefined) wrong("--out needs --vq, the VQ that decodes ids to pictures");
   if (previews !== undefined && out === undefined) wrong("--previews needs --out");
 }
 
 function loadGenerator(
   { engine, signal }: CliContext,
-  { vq, grid, ...flags }: GenerateFlags,
+  flags: GenerateFlags,
   progress: Progress,
 ): Promise<PictureGenerator> {
-  const { tokenizer: _, ...options } = loadOptions(flags);
+  const { vq, grid } = flags;
   return engine.loadGenerator(flags.model, {
-    ...options,
+    ...unifiedOptions(flags),
     // Without a place for pictures none is decoded.
     ...(flags.out !== undefined && { vq }),
     grid,

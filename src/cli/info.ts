@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { sizeOf, ToklipError } from "../core/index.ts";
 import type { Checkpoint, TensorEntry } from "../files/checkpoint.ts";
 import {
+  type ArConfig,
   checkCheckpoint,
   checkpointGraphs,
   type GptConfig,
@@ -34,6 +35,7 @@ const PARTS: readonly (readonly [part: string, names: RegExp])[] = [
   ["image tower", /^visual\.(?!trunk\.vq\.)/],
   ["text tower", /^text\./],
   ["condition", /^cls_embedding\./],
+  ["picture entry", /^(image_projection|semantic_embeddings|semantic_codebooks)\./],
   ["id embeddings", /^tok_embeddings\./],
   ["blocks", /^layers\.\d+\./],
   ["output layer", /^(norm|output)\./],
@@ -91,6 +93,8 @@ async function findConfig(
   try {
     const gpt = await engine.findGptConfig(path, checkpoint, asked);
     if (gpt) return { config: gpt.name, model: describeGpt(gpt) };
+    const ar = await engine.findArConfig(path, checkpoint, asked);
+    if (ar) return { config: ar.name, model: describeAr(ar) };
     const named = withModelNames(checkpoint);
     config = await engine.findConfig(path, named, asked);
     checkCheckpoint(named, config, checkpointGraphs(named, config));
@@ -112,6 +116,15 @@ function describeGpt({ depth, width, numHeads, numKvHeads, condition, side, voca
       : `captions of up to ${condition.tokens} features of ${condition.width}`;
   const ids = `${side}x${side} ids of ${vocabSize}`;
   return `LlamaGen's GPT: ${depth} blocks of ${width}, ${numHeads} heads${shared}; continues ${before} with ${ids}`;
+}
+
+/** `unified transformer: 8 blocks of 384, 6 heads; reads and writes 4096 text ids and 12x12 ids of 4096; ...`. */
+function describeAr({ depth, width, numHeads, numKvHeads, ...config }: ArConfig): string {
+  const shared = numKvHeads === numHeads ? "" : ` over ${numKvHeads} of keys and values`;
+  const side = Math.sqrt(config.imageTokens);
+  const ids = `${config.textVocabSize} text ids and ${side}x${side} ids of ${config.codebookSize}`;
+  const entry = `pictures enter by ${config.entry}; context of ${config.contextLength}`;
+  return `unified transformer: ${depth} blocks of ${width}, ${numHeads} heads${shared}; reads and writes ${ids}; ${entry}`;
 }
 
 function describe({ format, tensors, metadata }: Checkpoint) {

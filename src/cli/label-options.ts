@@ -7,6 +7,7 @@ import type { ToklipConfig } from "../models/config.ts";
 import { readError } from "../node/file-errors.ts";
 import { DEFAULT_MODEL } from "../pipelines/bundled-files.ts";
 import { isLabelSet, LABEL_SETS } from "../pipelines/label-sets.ts";
+import type { LabelScore } from "../pipelines/model.ts";
 import { resolveTemplates, TEMPLATE_SETS } from "../text/templates.ts";
 import { type ModelFlags, parseCount } from "./model-options.ts";
 import { formatTable } from "./output.ts";
@@ -82,6 +83,13 @@ export async function readTemplates({
     : (await readTextLines(set)).filter((line) => line.trim() !== "");
   const templates = resolveTemplates(asked);
   return () => templates;
+}
+
+/** `cat.jpg`, and below it the labels: `   93.1 %  cat`. */
+export function formatLabels(file: string, labels: readonly LabelScore[]): string {
+  return [file, ...labels.map(({ label, score }) => `  ${(100 * score).toFixed(1).padStart(5)} %  ${label}`)].join(
+    "\n",
+  );
 }
 
 async function readTextLines(file: string): Promise<string[]> {

@@ -12,6 +12,7 @@ import {
   type TokLIPModel,
 } from "../pipelines/model.ts";
 import { defaultBatch } from "../pipelines/pictures.ts";
+import type { UnifiedOptions } from "../pipelines/unified.ts";
 import type { CliContext } from "./context.ts";
 
 /** What `addModelOptions` reads. */
@@ -70,6 +71,14 @@ export function addTokenizerOption(command: Command): Command {
   );
 }
 
+/** Adds `--toklip`, for unified transformers. */
+export function addTokLIPOption(command: Command): Command {
+  return command.option(
+    "--toklip <model>",
+    "the TokLIP of a unified transformer: a file or a hub name (default: beside the checkpoint, else toklip-mini)",
+  );
+}
+
 /** Adds how pictures are read. */
 export function addPictureOptions(command: Command): Command {
   return command
@@ -121,6 +130,11 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     ...(flags.tokenizer !== undefined && { tokenizer: flags.tokenizer }),
     download: flags.download ?? false,
   };
+}
+
+/** The flags as the options of loading a unified transformer. */
+export function unifiedOptions({ toklip, ...flags }: ModelFlags & { readonly toklip?: string }): UnifiedOptions {
+  return { ...loadOptions(flags), ...(toklip !== undefined && { toklip }) };
 }
 
 /** The flags as the options of the pipelines. */

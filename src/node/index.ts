@@ -15,8 +15,8 @@ export type * from "../pipelines/picture-generator.ts";
 export type {
   DescribeOptions,
   LabelLikelihood,
+  PictureInput,
   ScoreOptions,
-  TextPictureRequest,
   UnifiedOptions,
 } from "../pipelines/unified.ts";
 export { type CaptionEncoderOptions, encodeCaptionTexts } from "./caption-encoder.ts";

@@ -8,7 +8,7 @@ import { nodePlatform } from "./platform.ts";
  * @example
  * const model = await Unified.load("ar.safetensors", { toklip: "toklip.safetensors" });
  * const [caption] = await model.describe("photo.jpg");
- * const [picture] = await model.generate({ prompts: ["a red guitar"], seed: 1 });
+ * const [picture] = await model.generate({ texts: ["a red guitar"], seed: 1 });
  */
 export class Unified extends PlatformUnified {
   /**

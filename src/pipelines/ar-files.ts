@@ -2,6 +2,7 @@
 import { ToklipError } from "../core/index.ts";
 import type { Checkpoint } from "../files/checkpoint.ts";
 import { AR_MODEL_TYPE, type ArConfig, parseArConfig } from "../models/index.ts";
+import { isGptCheckpoint } from "./gpt-files.ts";
 import { CONFIG_KEYS, readConfigFile, stemOf } from "./model-files.ts";
 import type { Platform } from "./platform.ts";
 
@@ -29,6 +30,13 @@ export function isArConfig(json: unknown): boolean {
 /** Whether a checkpoint says that it is a unified transformer. */
 export function isArCheckpoint(checkpoint: Checkpoint): boolean {
   return isArConfig(jsonInMetadata(checkpoint));
+}
+
+/** Whether a checkpoint holds a unified transformer, by its configuration or, where that is beside it, by its tensors. */
+export function holdsUnified(checkpoint: Checkpoint): boolean {
+  return (
+    isArCheckpoint(checkpoint) || (checkpoint.tensors.has("tok_embeddings.weight") && !isGptCheckpoint(checkpoint))
+  );
 }
 
 /**

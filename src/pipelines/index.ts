@@ -10,6 +10,7 @@ export * from "./ar-stream.ts";
 export * from "./ar-text.ts";
 export * from "./batches.ts";
 export * from "./bundled-files.ts";
+export * from "./caption.ts";
 export * from "./caption-encoder.ts";
 export * from "./classify.ts";
 export * from "./convert.ts";

@@ -146,8 +146,8 @@ function batchesOf(request: PictureRequest, config: GptConfig): PictureBatches<G
 }
 
 /** What the classes or the captions of a request are to the model. */
-function promptOf({ classes, captions }: PictureRequest, { name, condition }: GptConfig): GptPrompt {
-  if ((classes === undefined) === (captions === undefined)) {
+function promptOf({ classes, captions, texts }: PictureRequest, { name, condition }: GptConfig): GptPrompt {
+  if ((classes === undefined) === (captions === undefined) || texts !== undefined) {
     throw new ToklipError("ARGUMENT_INVALID", `${name}: expected either classes or features of captions`);
   }
   if (classes !== undefined) {

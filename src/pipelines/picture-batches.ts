@@ -11,7 +11,7 @@ import type { GeneratedPicture, GenerationEvent, PictureRequest } from "./pictur
 import type { GuidanceOptions } from "./sampling.ts";
 
 /** What of a request is the same whatever stands before the ids. */
-export type BatchRequest = Omit<PictureRequest, "classes" | "captions">;
+export type BatchRequest = Omit<PictureRequest, "classes" | "captions" | "texts">;
 
 /** What a request's batches are made of. */
 export interface PictureBatchesParts<P> {

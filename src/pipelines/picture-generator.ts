@@ -1,6 +1,6 @@
 /**
  * What every model that generates pictures is asked for, and what it gives: the same words whatever stands before the ids,
- * a class or a caption.
+ * a class, the features of a caption or a text.
  *
  * Dim letters: h w grid, T text length, W width of caption features.
  */
@@ -9,13 +9,20 @@ import type { Image } from "../image/image.ts";
 import type { CaptionCondition, ClassCondition } from "../models/index.ts";
 import type { SamplingOptions } from "./sampling.ts";
 
+/** A model that continues a text. */
+export interface TextCondition {
+  readonly kind: "text";
+}
+
 /** What pictures are generated, and how. */
 export interface PictureRequest extends SamplingOptions, LongCallOptions {
   /** The classes, for models that continue a class: numbers from 0. */
   readonly classes?: readonly number[] | undefined;
   /** The captions, for models that continue features of a caption: f32 (T, W) each, of any length. */
   readonly captions?: readonly NDArray<"f32">[] | undefined;
-  /** Pictures of each class or caption, one after the other; 1. */
+  /** The texts, for models that read text. */
+  readonly texts?: readonly string[] | undefined;
+  /** Pictures of each class, caption or text, one after the other; 1. */
   readonly count?: number | undefined;
   /** Picture i of all draws by seed + i, so that any can be made again alone; 0. */
   readonly seed?: number | undefined;
@@ -37,7 +44,7 @@ export interface PictureRequest extends SamplingOptions, LongCallOptions {
 export interface GeneratedPicture {
   /** Its place among all pictures of the request. */
   readonly index: number;
-  /** Which of the classes or captions it is of. */
+  /** Which of the classes, captions or texts it is of. */
   readonly condition: number;
   /** What it was drawn by. */
   readonly seed: number;
@@ -66,7 +73,7 @@ export type GenerationEvent =
 export interface PictureGenerator {
   readonly name: string;
   /** What it continues. */
-  readonly condition: ClassCondition | CaptionCondition;
+  readonly condition: ClassCondition | CaptionCondition | TextCondition;
   /** The side of the grid of ids. */
   readonly side: number;
   /**

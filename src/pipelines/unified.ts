@@ -24,8 +24,14 @@ import { DEFAULT_MODEL } from "./bundled-files.ts";
 import { checkPrecision } from "./graph-runner.ts";
 import type { ImageInput, LoadOptions, PreprocessOptions, TokLIPModel } from "./model.ts";
 import { findTokenizer } from "./model-files.ts";
-import { type BatchRequest, PictureBatches } from "./picture-batches.ts";
-import type { GeneratedPicture, GenerationEvent } from "./picture-generator.ts";
+import { PictureBatches } from "./picture-batches.ts";
+import type {
+  GeneratedPicture,
+  GenerationEvent,
+  PictureGenerator,
+  PictureRequest,
+  TextCondition,
+} from "./picture-generator.ts";
 import type { Platform } from "./platform.ts";
 import { PlatformTokLIP } from "./toklip.ts";
 
@@ -63,11 +69,8 @@ export interface ScoreOptions extends PreprocessOptions {
   readonly question?: string | undefined;
 }
 
-/** What pictures are generated, and how. */
-export interface TextPictureRequest extends BatchRequest {
-  /** What the pictures show. */
-  readonly prompts: readonly string[];
-}
+/** Pictures to read: files, bytes, decoded pictures, or pixels f32 (B, 3, H, W) as `toklip.preprocess` makes them. */
+export type PictureInput = ImageInput | readonly ImageInput[] | NDArray<"f32">;
 
 /** Guidance where a request says nothing. */
 const USUAL_GUIDANCE = 3;
@@ -108,8 +111,13 @@ class EncoderTokLIP extends PlatformTokLIP {
   }
 }
 
-/** A loaded unified transformer. */
-export class PlatformUnified {
+function isPixels(images: PictureInput): images is NDArray<"f32"> {
+  return typeof images === "object" && "dtype" in images;
+}
+
+/** A loaded unified transformer. See `PictureGenerator` for how it generates. */
+export class PlatformUnified implements PictureGenerator {
+  readonly condition: TextCondition = { kind: "text" };
   readonly config: ArConfig;
   /** The TokLIP beside it. */
   readonly toklip: TokLIPModel;
@@ -121,6 +129,14 @@ export class PlatformUnified {
     this.parts = parts;
     this.config = parts.config;
     this.toklip = parts.toklip;
+  }
+
+  get name(): string {
+    return this.config.name;
+  }
+
+  get side(): number {
+    return Math.sqrt(this.config.imageTokens);
   }
 
   /** Opens a transformer, its tokenizer and its TokLIP; weights are read when they are first needed. */
@@ -151,17 +167,18 @@ export class PlatformUnified {
   }
 
   /**
-   * Writes a text for each picture: a caption, or the answer to a question.
+   * Writes a text for each picture: a caption, or the answer to a question. Where ids are drawn, that of picture i is drawn
+   * by seed + i.
    * @throws ARGUMENT_INVALID, IMAGE_UNREADABLE, IMAGE_TOO_LARGE; LOGITS_INVALID where the model gives no numbers; ABORTED,
    * DISPOSED, OUT_OF_MEMORY
    */
-  async describe(images: ImageInput | readonly ImageInput[], options: DescribeOptions = {}): Promise<string[]> {
-    const { beams = 1, signal } = options;
+  async describe(images: PictureInput, options: DescribeOptions = {}): Promise<string[]> {
+    const { beams = 1, seed = 0, signal } = options;
     const decoder = await this.compiled(options);
     const texts: string[] = [];
     const all = await this.prompts(images, options);
     for await (const prompts of batches(all, READ_TOGETHER)) {
-      const given = { ...options, onProgress: undefined };
+      const given = { ...options, seed: seed + texts.length, onProgress: undefined };
       const found =
         beams === 1
           ? await writeWholeTexts(decoder, prompts, given)
@@ -175,7 +192,7 @@ export class PlatformUnified {
 
   /** Writes a text for one picture, and gives it piece by piece. @throws as `describe` */
   async *streamText(
-    image: ImageInput,
+    image: ImageInput | NDArray<"f32">,
     options: Omit<DescribeOptions, "beams" | "lengthPenalty"> = {},
   ): AsyncGenerator<string, void, undefined> {
     const decoder = await this.compiled(options);
@@ -193,7 +210,7 @@ export class PlatformUnified {
    * How likely each label is to be written behind each picture, likeliest first.
    * @throws ARGUMENT_INVALID for no label, or one of which cleaning leaves nothing; else as `describe`
    */
-  async scoreLabels(images: ImageInput | readonly ImageInput[], options: ScoreOptions): Promise<LabelLikelihood[][]> {
+  async scoreLabels(images: PictureInput, options: ScoreOptions): Promise<LabelLikelihood[][]> {
     const { labels, template = "{}", signal } = options;
     if (!template.includes("{}")) {
       throw new ToklipError("ARGUMENT_INVALID", `template "${template}" has no {} for the label`);
@@ -210,14 +227,12 @@ export class PlatformUnified {
     return scored;
   }
 
-  /**
-   * Generates pictures of texts, and tells of each step. Leaving the iteration, or `signal`, ends it and frees what it holds.
-   * @throws ARGUMENT_INVALID before anything is computed; LOGITS_INVALID where the model gives no numbers; ABORTED, DISPOSED,
-   * OUT_OF_MEMORY
-   */
-  async *stream(request: TextPictureRequest): AsyncGenerator<GenerationEvent, void, undefined> {
-    const prompts = request.prompts.map((text) => this.textPart(text));
-    if (prompts.length === 0) throw new ToklipError("ARGUMENT_INVALID", "no prompt is given");
+  async *stream(request: PictureRequest): AsyncGenerator<GenerationEvent, void, undefined> {
+    const { texts = [], classes, captions } = request;
+    if (texts.length === 0 || classes !== undefined || captions !== undefined) {
+      throw new ToklipError("ARGUMENT_INVALID", `${this.name}: expected texts, and neither classes nor captions`);
+    }
+    const prompts = texts.map((text) => this.textPart(text));
     const planned = new PictureBatches<readonly ArPrompt[]>({
       request,
       conditions: prompts.length,
@@ -229,8 +244,7 @@ export class PlatformUnified {
     yield* planned.stream(arPictureDecoder(decoder), (ids, options) => this.decode(ids, options));
   }
 
-  /** Generates pictures of texts, all at once. @throws as `stream` */
-  async generate(request: TextPictureRequest): Promise<GeneratedPicture[]> {
+  async generate(request: PictureRequest): Promise<GeneratedPicture[]> {
     const pictures: GeneratedPicture[] = [];
     for await (const event of this.stream(request)) if (event.type === "pictures") pictures.push(...event.pictures);
     return pictures;
@@ -259,11 +273,11 @@ export class PlatformUnified {
 
   /** What stands before the text of each picture. */
   private async prompts(
-    images: ImageInput | readonly ImageInput[],
+    images: PictureInput,
     { question, ...options }: PreprocessOptions & Pick<DescribeOptions, "question">,
   ): Promise<ArPrompt[]> {
     const asked = question === undefined ? [] : [this.textPart(question)];
-    const pixels = await this.toklip.preprocess(images, options);
+    const pixels = isPixels(images) ? images : await this.toklip.preprocess(images, options);
     const { data } = await this.toklip.encodeIds(pixels, { signal: options.signal });
     const { imageTokens } = this.config;
     return Array.from({ length: pixels.shape[0]! }, (_, i) => [
@@ -280,7 +294,7 @@ export class PlatformUnified {
   }
 
   /** How a request is guided; a model that never saw pictures without their text is told of, and guided where that is asked. */
-  private guidanceOf({ guidanceScale: asked, guidanceInterval: interval, warn }: BatchRequest) {
+  private guidanceOf({ guidanceScale: asked, guidanceInterval: interval, warn }: PictureRequest) {
     const { conditionDropout, name } = this.config;
     if (conditionDropout > 0) return { scale: asked ?? USUAL_GUIDANCE, interval };
     if (asked === undefined || asked <= 1) return undefined;

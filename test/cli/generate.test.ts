@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Engine } from "../../src/cli/context.ts";
 import { nodeEngine } from "../../src/cli/engine.ts";
@@ -9,6 +9,7 @@ import { openCheckpointFile } from "../../src/node/checkpoint.ts";
 import { decodeImage } from "../../src/node/image.ts";
 import { parseIdsLine } from "../../src/pipelines/ids-line.ts";
 import { goldenPath, goldenTensors } from "../goldens.ts";
+import { TINY_TOKLIP, tinyUnified, writeTinyTokenizer, writeUnified } from "../tiny-unified.ts";
 import { writeTinyVq } from "../tiny-vq.ts";
 import { enterFolder, toklip } from "./harness.ts";
 
@@ -164,6 +165,63 @@ describe("toklip generate", () => {
     expect(stderr).toContain(
       "toklip: warning: gpt_c2i was trained without dropped classes, which guidance by 2 leans on: it is generated without guidance\n",
     );
+  });
+});
+
+describe("toklip generate with a unified transformer", () => {
+  const AR = ["--model", "ar/ar.safetensors", "--toklip", TINY_TOKLIP];
+  const makeModel = async () => {
+    await mkdir("ar");
+    await writeUnified("ar/ar.safetensors");
+    writeTinyTokenizer("ar");
+  };
+  const madeBeside = async () => (await made()).filter((name) => !name.startsWith("ar"));
+
+  it("makes pictures of texts, which its TokLIP decodes, each drawn by the seed in its name", async () => {
+    await makeModel();
+    const many = await run(["A red rocket!", "a photo", ...AR, "--count", "2", "--seed", "1", "--out", "o"]);
+    expect([many.status, many.stderr]).toEqual([0, "toklip: 4 pictures generated (0 s)\n"]);
+    expect(many.stdout).toBe(
+      ["A red rocket!  seed 1  o/a-red-rocket-seed-1.png", "A red rocket!  seed 2  o/a-red-rocket-seed-2.png"]
+        .concat(["a photo  seed 3  o/a-photo-seed-3.png", "a photo  seed 4  o/a-photo-seed-4.png", ""])
+        .join("\n"),
+    );
+    const one = ["a photo", ...AR, "--seed", "4", "--out", "g.png", "--ids", "i.jsonl", "--previews", "8", "--json"];
+    expect(JSON.parse((await run(one)).stdout)).toEqual({ text: "a photo", seed: 4, out: "g.png" });
+    expect(await readFile("g.png")).toEqual(await readFile("o/a-photo-seed-4.png"));
+    const { width, height, mode } = await decodeImage("g.png");
+    expect([width, height, mode]).toEqual([64, 64, "RGB"]);
+    expect((await idsIn("i.jsonl")).map(({ grid, ids }) => [grid, ids.length])).toEqual([[[4, 4], 16]]);
+    expect(await madeBeside()).toContain("g-ids-8.png");
+  });
+
+  it("is told by its tensors where its configuration is beside it", async () => {
+    await mkdir("ar");
+    const config = tinyUnified();
+    await writeUnified("ar/ar.safetensors", config, {});
+    await writeFile("ar/ar.json", JSON.stringify(config.source));
+    writeTinyTokenizer("ar");
+    const { status, stdout } = await run(["a photo", ...AR, "--greedy", "--guidance", "1", "--ids", "i.jsonl"]);
+    expect([status, stdout]).toEqual([0, "a photo  seed 0\n"]);
+  });
+
+  it("refuses what goes with other models, in one line", async () => {
+    await makeModel();
+    for (const [args, message] of [
+      [["--class", "1"], 'reads text and knows no classes by number: say what the pictures show, as "a red guitar"'],
+      [[], 'reads text: say what the pictures show, as "a red guitar" [USAGE]; see toklip generate --help'],
+      [["a", "--features", "f.npy"], "reads text itself, not features of it"],
+      [["a", ...VQ], "is decoded by its own TokLIP: leave out --vq, or name another by --toklip"],
+      [["a", "--grid", "4"], "says itself how many ids a picture has: leave out --grid"],
+    ] as const) {
+      const { status, stdout, stderr } = await run([...args, ...AR, "--out", "o"]);
+      expect([status, stdout, stderr]).toEqual([2, "", expect.stringContaining(message)]);
+      expect(stderr.trimEnd().split("\n")).toHaveLength(1);
+    }
+    const gpt = await run([...C2I, "--class", "1", "--toklip", TINY_TOKLIP, "--ids", "i"]);
+    expect([gpt.status, gpt.stderr]).toEqual([2, expect.stringContaining("leave out --toklip")]);
+    const empty = await run(["?!", ...AR, "--out", "o"]);
+    expect([empty.status, empty.stderr]).toEqual([1, expect.stringContaining("cleaning leaves nothing of it")]);
   });
 });
 

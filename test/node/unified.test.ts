@@ -1,54 +1,29 @@
 // The unified transformer as a user has it: pictures to texts, texts to pictures, on the tiny TokLIP.
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { bytesOf, type NDArray, ndarray } from "../../src/core/index.ts";
-import { writeSafetensors } from "../../src/files/index.ts";
-import type { ArConfig } from "../../src/models/index.ts";
+import { ndarray } from "../../src/core/index.ts";
 import { TokLIP } from "../../src/node/toklip.ts";
 import { Unified } from "../../src/node/unified.ts";
 import { arConfigMetadata } from "../../src/pipelines/index.ts";
-import { BpeTrainer, TextTokenizer } from "../../src/text/index.ts";
-import { normals, tinyAr, tinyWeights } from "../ar-models.ts";
+import { TextTokenizer } from "../../src/text/index.ts";
+import { normals } from "../ar-models.ts";
 import { goldenPath, maxDifference } from "../goldens.ts";
+import { TINY_TOKLIP, TINY_VOCABULARY, tinyUnified, writeTinyTokenizer, writeUnified } from "../tiny-unified.ts";
 
-const VOCABULARY = 300;
-const toklip = goldenPath("tiny/tiny.pt");
+const toklip = TINY_TOKLIP;
 const picture = new URL("../pictures/rocket.jpg", import.meta.url).pathname;
 const folder = mkdtempSync(path.join(tmpdir(), "toklip-unified-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function configOf(change: object = {}): ArConfig {
-  const size = { text_vocab_size: VOCABULARY, codebook_size: 512, image_tokens: 16, context_length: 48 };
-  return tinyAr("toklip", { feature_width: 64, ...size, ...change });
-}
-
-/** Writes a model as training would leave it. */
-async function write(
+const configOf = tinyUnified;
+const write = (
   name: string,
-  config: ArConfig,
-  metadata = arConfigMetadata(config),
-  more: readonly (readonly [string, NDArray<"f32">])[] = [],
-): Promise<string> {
-  const pieces: Uint8Array[] = [];
-  const weights = new Map([...tinyWeights(config), ...more]);
-  const specs = [...weights].map(([key, { dtype, shape }]) => ({ name: key, dtype, shape }));
-  const sink = { write: async (bytes: Uint8Array) => void pieces.push(bytes.slice()) };
-  const bytes = async function* (key: string) {
-    yield bytesOf((weights.get(key) as NDArray).data);
-  };
-  await writeSafetensors(sink, specs, bytes, metadata);
-  const file = path.join(folder, name);
-  writeFileSync(file, Buffer.concat(pieces));
-  return file;
-}
+  ...parts: Parameters<typeof writeUnified> extends [string, ...infer Rest] ? Rest : never
+) => writeUnified(path.join(folder, name), ...parts);
 
-const trainer = new BpeTrainer({ vocabSize: VOCABULARY });
-for (let i = 0; i < 3; i++) trainer.add("a photo of a red rocket, what is it?");
-const tokenizerJson = trainer.train();
-writeFileSync(path.join(folder, "tokenizer.json"), JSON.stringify(tokenizerJson));
-const tokenizer = TextTokenizer.fromJson(tokenizerJson, { vocabSize: VOCABULARY });
+const tokenizer = TextTokenizer.fromJson(writeTinyTokenizer(folder), { vocabSize: TINY_VOCABULARY });
 
 describe("a unified transformer", () => {
   let model: Unified;
@@ -76,6 +51,15 @@ describe("a unified transformer", () => {
     expect(searched[1]).toBe(searched[0]);
   });
 
+  test("reads pixels as it reads files, and draws for picture i by seed + i, whatever was read with it", async () => {
+    const pixels = await model.toklip.preprocess(Array<string>(10).fill(picture));
+    const drawn = { maxTokens: 4, temperature: 2, seed: 5 };
+    const all = await model.describe(pixels, drawn);
+    const alone = async (seed: number) => (await model.describe(picture, { ...drawn, seed }))[0];
+    expect([all[1], all[9]]).toEqual([await alone(6), await alone(14)]);
+    expect(new Set(all).size).toBeGreaterThan(5);
+  });
+
   test("scores labels, likeliest first, in the sentence of a template", async () => {
     const labels = ["red", "rocket", "a photo"];
     const [scores] = await model.scoreLabels(picture, { labels, template: "what is {}" });
@@ -90,7 +74,7 @@ describe("a unified transformer", () => {
   });
 
   test("generates pictures of texts, each drawn by its own seed", async () => {
-    const pictures = await model.generate({ prompts: ["a red rocket", "a photo"], count: 2, seed: 3, batch: 3 });
+    const pictures = await model.generate({ texts: ["a red rocket", "a photo"], count: 2, seed: 3, batch: 3 });
     expect(pictures.map(({ condition, seed }) => [condition, seed])).toEqual([
       [0, 3],
       [0, 4],
@@ -99,14 +83,14 @@ describe("a unified transformer", () => {
     ]);
     expect(pictures[0]!.image).toMatchObject({ width: 64, height: 64, mode: "RGB" });
     expect(pictures[0]!.ids.shape).toEqual([4, 4]);
-    const [again] = await model.generate({ prompts: ["a photo"], seed: 5 });
+    const [again] = await model.generate({ texts: ["a photo"], seed: 5 });
     expect(again!.ids).toEqual(pictures[2]!.ids);
   });
 
   test("refuses texts of which nothing is left, and a template without a place", async () => {
     for (const run of [
-      () => model.generate({ prompts: ["a", "..."] }),
-      () => model.generate({ prompts: [] }),
+      () => model.generate({ texts: ["a", "..."] }),
+      () => model.generate({ texts: [] }),
       () => model.describe(picture, { question: "?!" }),
       () => model.scoreLabels(picture, { labels: ["!"] }),
       () => model.scoreLabels(picture, { labels: ["a"], template: "a photo" }),
@@ -149,9 +133,9 @@ test("guidance that a model was not trained for is told of", async () => {
   const model = await Unified.load(file, { toklip });
   const warnings: string[] = [];
   const warn = (message: string) => warnings.push(message);
-  await model.generate({ prompts: ["a"], warn });
+  await model.generate({ texts: ["a"], warn });
   expect(warnings).toEqual([]);
-  await model.generate({ prompts: ["a"], guidanceScale: 2, warn });
+  await model.generate({ texts: ["a"], guidanceScale: 2, warn });
   expect(warnings).toEqual([expect.stringMatching(/was trained without dropped texts, which guidance by 2 leans on/)]);
   await model.dispose();
   await expect(model.describe(picture)).rejects.toMatchObject({ code: "DISPOSED" });
