@@ -150,8 +150,9 @@ function loadGenerator(
 }
 
 function requestOf(flags: GenerateFlags, { signal }: CliContext, progress: Progress): PictureRequest {
-  const { count, seed, temperature, topK, topP, greedy, batch, previews } = flags;
+  const { count, seed, temperature, topK, topP, greedy, batch, previews, out } = flags;
   return {
+    decode: out !== undefined,
     ...{ count, seed, temperature, topK, topP, greedy, batch, signal },
     guidanceScale: flags.guidance,
     guidanceInterval: flags.guidanceInterval,

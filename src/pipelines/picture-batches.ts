@@ -57,7 +57,8 @@ export class PictureBatches<P> {
 
   /** Generates the pictures; with `decode` they come as images too. Ends early, and frees what it holds, when it is left. */
   async *stream(decoder: IdDecoder<P>, decode?: DecodePictures): AsyncGenerator<GenerationEvent, void, undefined> {
-    for (let first = 0; first < this.pictures; first += this.batch) yield* this.streamBatch(decoder, decode, first);
+    const asked = (this.parts.request.decode ?? true) ? decode : undefined;
+    for (let first = 0; first < this.pictures; first += this.batch) yield* this.streamBatch(decoder, asked, first);
   }
 
   /** Generates the pictures from `first` on that fit into a batch. */

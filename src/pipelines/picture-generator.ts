@@ -34,6 +34,8 @@ export interface PictureRequest extends SamplingOptions, LongCallOptions {
   readonly guidanceInterval?: number | undefined;
   /** Pictures that are generated side by side, 8: more are faster each, and take more memory. */
   readonly batch?: number | undefined;
+  /** Whether ids become pictures, where the model has what decodes them; true. */
+  readonly decode?: boolean | undefined;
   /** Decodes what there is after each so many ids. Default: nothing before the end. */
   readonly previewEvery?: number | undefined;
   /** Is told, in a sentence, where a request cannot be fulfilled as it stands. */
@@ -50,7 +52,7 @@ export interface GeneratedPicture {
   readonly seed: number;
   /** i32 (h, w). */
   readonly ids: NDArray<"i32">;
-  /** RGB; absent where the model was loaded without a VQ. */
+  /** RGB; absent where none was asked for, or the model was loaded without a VQ. */
   readonly image?: Image;
 }
 

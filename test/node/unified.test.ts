@@ -85,6 +85,8 @@ describe("a unified transformer", () => {
     expect(pictures[0]!.ids.shape).toEqual([4, 4]);
     const [again] = await model.generate({ texts: ["a photo"], seed: 5 });
     expect(again!.ids).toEqual(pictures[2]!.ids);
+    const [alone] = await model.generate({ texts: ["a photo"], seed: 5, decode: false, previewEvery: 4 });
+    expect(alone).toEqual({ index: 0, condition: 0, seed: 5, ids: again!.ids });
   });
 
   test("refuses texts of which nothing is left, and a template without a place", async () => {
