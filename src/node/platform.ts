@@ -22,10 +22,8 @@ export const nodePlatform: Platform = {
   },
   openCheckpoint: openCheckpointFile,
   async findFile(names, besideCheckpoint) {
-    const folder = besideCheckpoint === "" ? "." : dirname(besideCheckpoint);
-    // A path that the user gave is taken as it is; names are looked for beside the checkpoint.
-    const candidates = names.flatMap((name) =>
-      names.length === 1 ? [resolve(name), join(folder, name)] : [join(folder, name)],
+    const candidates = names.map((name) =>
+      besideCheckpoint === "" ? resolve(name) : join(dirname(besideCheckpoint), name),
     );
     const found = candidates.find((path) => existsSync(path));
     return found === undefined ? undefined : openFileSource(found);

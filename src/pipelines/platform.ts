@@ -21,7 +21,7 @@ export interface Platform {
   locate(source: string, options: LongCallOptions & { readonly download: boolean }): Promise<string>;
   /** Opens a checkpoint: headers are read, tensors are not. */
   openCheckpoint(location: string): Promise<Checkpoint>;
-  /** The first of these files that is there, tried beside the checkpoint; with a path, just that file. */
+  /** The first of these files that is there: names beside the checkpoint, or, where that is "", paths of the user's. */
   findFile(names: readonly string[], besideCheckpoint: string): Promise<ByteSource | undefined>;
   /** Decodes a picture in the mode of its file. */
   decodeImage(input: ImageInput, options: PreprocessOptions): Promise<Image>;
