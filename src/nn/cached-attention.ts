@@ -32,6 +32,7 @@ export interface CacheShapes {
 
 /** The attention of each block over its cache. */
 export interface CachedAttention {
+  /** How a block attends: to its cache and to the new positions. */
   attentionOf(block: number): Attend;
   /** Makes what is new the outputs `new_keys` and `new_values`, f32 (depth, B, A, S, d), when all blocks have attended. */
   output(): void;

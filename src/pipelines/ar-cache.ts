@@ -11,6 +11,7 @@ import type { Feeds, Session, SessionState } from "../runtime/index.ts";
 /** The compiled graphs. That of scores is compiled when it is first asked for. */
 export interface ArSessions {
   readonly step: Session;
+  /** The graph of scores, compiled when it is first asked for. */
   score(options: LongCallOptions): Promise<Session>;
 }
 

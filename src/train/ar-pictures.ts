@@ -46,6 +46,7 @@ export function tokenFeatureGraph(encoder: ToklipConfig): Graph {
 
 /** What makes token features f32 (P, N, F) of pictures. */
 export interface FeatureReader {
+  /** Ids of pictures, N each -> features f32 (pictures, N, F). */
   read(pictures: readonly Int32Array[]): Promise<NDArray<"f32">>;
   /** Frees its graph. */
   dispose(): Promise<void>;

@@ -12,6 +12,7 @@ import type { BadSample, IdsSample } from "../data/dataset.ts";
 import { NO_TARGET, packedLength, type TokenSequence } from "../data/packing.ts";
 import { type StreamOwner, sampleSeed } from "../data/sample-seed.ts";
 import { AR_CONTROL, type ArConfig, arVocabulary } from "../models/index.ts";
+import type { TextTokenizer } from "../text/index.ts";
 
 /**
  * The losses, by the number that `TokenSequence.kinds` has for each: a picture from its text, a text from its picture, and a
@@ -42,7 +43,7 @@ export interface ArSequence extends TokenSequence {
 export interface ArSequenceOptions {
   readonly model: ArConfig;
   /** Makes text ids of a text, without anything around them: a `TextTokenizer`. */
-  readonly tokenizer: { idsOf(text: string): readonly number[] };
+  readonly tokenizer: Pick<TextTokenizer, "idsOf">;
   readonly seed: number;
   /** The odds of each direction, not both 0. */
   readonly shares: Readonly<Record<ArDirection, number>>;

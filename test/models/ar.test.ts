@@ -80,8 +80,8 @@ describe.each(TINY_ARS)("%s", (_, config) => {
       [2, 15],
       [5, 27],
       [8, 5],
-    ] as const) {
-      const changed = logitsOf(rowsOf([[SAMPLES[0].with(place, id)]], 10, config), config);
+    ] as [number, number][]) {
+      const changed = logitsOf(rowsOf([[(SAMPLES[0] as readonly number[]).with(place, id)]], 10, config), config);
       expect(maxDifference(changed.subarray(0, place * size), before.subarray(0, place * size))).toBe(0);
       expect(maxDifference(changed.subarray(place * size), before.subarray(place * size))).toBeGreaterThan(0.1);
     }

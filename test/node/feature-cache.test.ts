@@ -201,7 +201,7 @@ describe("frozen encoders", () => {
     const model = parseConfig(TOKLIP_MODEL);
     const backend = createOrtBackend({ threads: 2 });
     const [checkpoint] = await openCheckpoints(["models/toklip.safetensors"]);
-    const teacher = await openGiven({ checkpoint: "models/teacher.safetensors", model: null, initialize: true });
+    const teacher = await openGiven({ checkpoint: "models/teacher.safetensors", model: null });
     const taught = { config: teacher.config, weights: weightsOf([teacher.checkpoint], "teacher") };
     const weights = weightsOf([checkpoint!], "toklip");
     const wide = { ...model, trunk: { ...model.trunk, imageSize: 96 } };
@@ -235,7 +235,7 @@ describe("frozen encoders", () => {
     const model = parseConfig(TOKLIP_MODEL);
     const backend = createOrtBackend({ threads: 2 });
     const [checkpoint] = await openCheckpoints(["models/toklip.safetensors"]);
-    const teacher = await openGiven({ checkpoint: "models/teacher.safetensors", model: null, initialize: true });
+    const teacher = await openGiven({ checkpoint: "models/teacher.safetensors", model: null });
     const encoders = createFrozenEncoders({
       backend,
       config: model,
