@@ -14,6 +14,7 @@ stage() {
 [ -e data/tokenizer.json ] || $toklip train tokenizer data/captions.txt --vocab-size 4096 --out data/tokenizer.json
 stage vq vq
 stage vq vq-final
+stage vq vq-decoder
 stage teacher teacher
 stage teacher teacher-final
 stage toklip toklip
