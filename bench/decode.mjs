@@ -4,11 +4,12 @@
 import { availableParallelism, loadavg } from "node:os";
 import { ndarray, Random } from "../dist/core/index.js";
 import { Graph, reduceSum } from "../dist/graph/index.js";
-import { gptLength, gptParameterShapes, initialPieces, parseGptConfig, traceGptGraph } from "../dist/models/index.js";
+import { gptLength, gptParameterShapes, parseGptConfig, traceGptGraph } from "../dist/models/index.js";
 import { createOrtBackend } from "../dist/node/index.js";
 import { drawId, samplingBuffers, startGptStream } from "../dist/pipelines/index.js";
 import { quantizeProgram } from "../dist/runtime/index.js";
 import { interleave, option, printTable, time } from "./measure.mjs";
+import { randomWeight } from "./random-weight.mjs";
 
 const threads = Number(option("threads", String(availableParallelism())));
 const rounds = Number(option("rounds", "5"));
@@ -17,17 +18,6 @@ const batches = (option("batch", "1,2") ?? "").split(",").map(Number);
 const precisions = (option("precision", "fp32,int8") ?? "").split(",");
 const config = parseGptConfig({ size: option("size", "GPT-B") });
 const backend = createOrtBackend({ threads });
-
-/** @param {string} name @param {readonly number[]} shape */
-function randomWeight(name, shape) {
-  const array = ndarray("f32", shape);
-  let at = 0;
-  for (const piece of initialPieces(name, shape, 1)) {
-    array.data.set(piece, at);
-    at += piece.length;
-  }
-  return array;
-}
 
 const shapes = gptParameterShapes(config);
 /** @param {string} name @returns {Promise<{ kind: "array", value: ReturnType<typeof randomWeight> }>} */

@@ -4,17 +4,11 @@
 //   node bench/unified.mjs [--entry toklip] [--precision fp32,int8] [--rounds 5] [--threads 2] [--width 384] [--depth 8]
 import { availableParallelism, loadavg } from "node:os";
 import { bytesOf, memorySource, ndarray } from "../dist/core/index.js";
-import {
-  arParameterShapes,
-  builtInConfig,
-  gridOf,
-  initialPieces,
-  parseArConfig,
-  traceGraph,
-} from "../dist/models/index.js";
+import { arParameterShapes, builtInConfig, gridOf, parseArConfig, traceGraph } from "../dist/models/index.js";
 import { createOrtBackend } from "../dist/node/index.js";
 import { ArDecoder, arPictureDecoder, startTokenStream } from "../dist/pipelines/index.js";
 import { interleave, option, printTable, time } from "./measure.mjs";
+import { randomWeight } from "./random-weight.mjs";
 
 const threads = Number(option("threads", String(availableParallelism())));
 const rounds = Number(option("rounds", "5"));
@@ -24,17 +18,6 @@ const entry = option("entry", "toklip") ?? "toklip";
 const precisions = /** @type {("fp32" | "int8")[]} */ ((option("precision", "fp32,int8") ?? "").split(","));
 const STEPS = 20;
 const backend = createOrtBackend({ threads });
-
-/** @param {string} name @param {readonly number[]} shape */
-function randomWeight(name, shape) {
-  const array = ndarray("f32", shape);
-  let at = 0;
-  for (const piece of initialPieces(name, shape, 1)) {
-    array.data.set(piece, at);
-    at += piece.length;
-  }
-  return array;
-}
 
 const toklip = builtInConfig("toklip-mini");
 const { tokens } = gridOf(toklip.trunk);

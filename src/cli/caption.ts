@@ -1,5 +1,5 @@
 /** `toklip caption`: what pictures show, in words, by a unified transformer. */
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { ToklipError } from "../core/index.ts";
 import { resolveImageInputs } from "../node/image-files.ts";
 import {
@@ -12,7 +12,7 @@ import {
 } from "../pipelines/caption.ts";
 import type { PicturesOptions } from "../pipelines/pictures.ts";
 import type { CliContext, RunVerb } from "./context.ts";
-import { formatLabels, readLabels } from "./label-options.ts";
+import { addLabelChoice, formatLabels, readLabels } from "./label-options.ts";
 import {
   addComputeOptions,
   addPictureOptions,
@@ -72,20 +72,16 @@ export function define(command: Command, run: RunVerb): void {
     .option("--config <config>", "configuration: a JSON file (default: found with the checkpoint)");
   addTokenizerOption(
     addTokLIPOption(addComputeOptions(command, "of the transformer's weights; its TokLIP stays in fp32")),
-  )
+  );
+  command
     .option("--question <text>", "a question about the pictures: the text is its answer")
     .option("--max-tokens <n>", "the most ids of a text (default: 64)", parseCount)
     .option("--beams <n>", "texts that are followed at the same time (default: 1)", parseCount)
     .option("--temperature <t>", "below 1 likelier ids, above 1 more of the others", parseNumber)
     .option("--top-k <n>", "draw among so many ids, 0 for all", parseNumber)
     .option("--top-p <p>", "draw among the likeliest ids of this probability together", parseNumber)
-    .option("--seed <n>", "draw by this seed, a whole number from 0 to 4294967295", parseSeed)
-    .addOption(
-      new Option("--labels <a,b,c>", "score these labels; @name is a set of them, see classify").conflicts(
-        "labelsFile",
-      ),
-    )
-    .option("--labels-file <file>", "a file of labels, one a line")
+    .option("--seed <n>", "draw by this seed, a whole number from 0 to 4294967295", parseSeed);
+  addLabelChoice(command, "score these labels; @name is a set of them, see classify")
     .option("--template <text>", "a sentence with {} for the label (default: the label alone)")
     .option("--top <k>", "labels shown for each picture", parseCount, 5);
   addReportOptions(addPictureOptions(command))

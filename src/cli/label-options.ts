@@ -25,15 +25,16 @@ export const LABEL_SETS_HELP = `
 Sets of labels, which go with labels of your own (--labels @animals,toaster); names of emoji, without flags:
 ${formatTable(Object.entries(LABEL_SETS).map(([name, labels]) => [`  @${name}`, `${labels.length}: ${labels.slice(0, 3).join(", ")}, ...`]))}`;
 
+/** Adds the two flags that give labels. @param labels what the first one says of itself */
+export function addLabelChoice(command: Command, labels: string): Command {
+  return command
+    .addOption(new Option("--labels <a,b,c>", labels).conflicts("labelsFile"))
+    .option("--labels-file <file>", "a file of labels, one a line");
+}
+
 /** Adds `--labels` and what goes with it. */
 export function addLabelOptions(command: Command): Command {
-  return command
-    .addOption(
-      new Option("--labels <a,b,c>", "the labels, separated by commas; @name is a set of them, see below").conflicts(
-        "labelsFile",
-      ),
-    )
-    .option("--labels-file <file>", "a file of labels, one a line")
+  return addLabelChoice(command, "the labels, separated by commas; @name is a set of them, see below")
     .option("--templates <set>", "prompt templates: simple, imagenet-80, none, or a file (default: as the model says)")
     .option("--top <k>", "labels shown for each picture", parseCount, 5);
 }

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { ToklipError } from "../core/index.ts";
 import type { DecoderConfig } from "../nn/index.ts";
+import { count } from "./schema.ts";
 
 /** The `model_type` of these configurations. */
 export const AR_MODEL_TYPE = "toklip-ar";
@@ -47,12 +48,6 @@ export interface ArConfig extends DecoderConfig {
   /** The JSON it came from, for writing it back. */
   readonly source: Readonly<Record<string, unknown>>;
 }
-
-const count = z
-  .number()
-  .int()
-  .positive()
-  .max(1 << 20);
 
 const schema = z.strictObject({
   model_type: z.literal(AR_MODEL_TYPE),

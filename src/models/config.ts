@@ -7,6 +7,7 @@ import { z } from "zod";
 import { ToklipError } from "../core/index.ts";
 import type { Activation } from "../nn/index.ts";
 import { BUILT_IN_CONFIGS } from "./configs/index.ts";
+import { count } from "./schema.ts";
 
 /** LlamaGen VQ-16 (`chMult` [1,1,2,2,4]) or VQ-8 ([1,2,2,4]) shaped image tokenizer. */
 export interface VqConfig {
@@ -87,12 +88,6 @@ export interface ToklipConfig {
   /** The JSON it came from, for writing it back. */
   readonly source: Readonly<Record<string, unknown>>;
 }
-
-const count = z
-  .number()
-  .int()
-  .positive()
-  .max(1 << 20);
 
 const vqSchema = z.object({
   type: z.literal("llamagen").default("llamagen"),

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { ToklipError } from "../core/index.ts";
 import type { Checkpoint, TensorEntry } from "../files/checkpoint.ts";
+import { count } from "./schema.ts";
 
 /** A class label before the ids: one position, from a table. */
 export interface ClassCondition {
@@ -57,12 +58,6 @@ export const GPT_SIZES: Readonly<
   "GPT-3B": { dim: 3200, n_layer: 24, n_head: 32 },
   "GPT-7B": { dim: 4096, n_layer: 32, n_head: 32 },
 };
-
-const count = z
-  .number()
-  .int()
-  .positive()
-  .max(1 << 20);
 
 // Unknown keys are ignored: rates of dropout and other affairs of training.
 const schema = z.looseObject({

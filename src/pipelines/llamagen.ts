@@ -21,7 +21,13 @@ import { findGptConfig, type GptConfigOptions } from "./gpt-files.ts";
 import { checkPrecision } from "./graph-runner.ts";
 import type { LoadOptions } from "./model.ts";
 import { PictureBatches } from "./picture-batches.ts";
-import type { GeneratedPicture, GenerationEvent, PictureGenerator, PictureRequest } from "./picture-generator.ts";
+import {
+  type GeneratedPicture,
+  type GenerationEvent,
+  type PictureGenerator,
+  type PictureRequest,
+  picturesOf,
+} from "./picture-generator.ts";
 import type { Platform } from "./platform.ts";
 import type { GuidanceOptions } from "./sampling.ts";
 import { VqDecoder } from "./vq-decoder.ts";
@@ -107,10 +113,8 @@ export class PlatformLlamaGen implements PictureGenerator {
     yield* batches.stream(decoder, vq && ((ids, options) => vq.decode(ids, options)));
   }
 
-  async generate(request: PictureRequest): Promise<GeneratedPicture[]> {
-    const pictures: GeneratedPicture[] = [];
-    for await (const event of this.stream(request)) if (event.type === "pictures") pictures.push(...event.pictures);
-    return pictures;
+  generate(request: PictureRequest): Promise<GeneratedPicture[]> {
+    return picturesOf(this.stream(request));
   }
 
   async dispose(): Promise<void> {

@@ -89,3 +89,10 @@ export interface PictureGenerator {
   /** Lets the run under way end, then frees everything. */
   dispose(): Promise<void>;
 }
+
+/** The finished pictures of a stream, once it ends. */
+export async function picturesOf(events: AsyncIterable<GenerationEvent>): Promise<GeneratedPicture[]> {
+  const pictures: GeneratedPicture[] = [];
+  for await (const event of events) if (event.type === "pictures") pictures.push(...event.pictures);
+  return pictures;
+}

@@ -25,12 +25,13 @@ import { checkPrecision } from "./graph-runner.ts";
 import type { ImageInput, LoadOptions, PreprocessOptions, TokLIPModel } from "./model.ts";
 import { findTokenizer } from "./model-files.ts";
 import { PictureBatches } from "./picture-batches.ts";
-import type {
-  GeneratedPicture,
-  GenerationEvent,
-  PictureGenerator,
-  PictureRequest,
-  TextCondition,
+import {
+  type GeneratedPicture,
+  type GenerationEvent,
+  type PictureGenerator,
+  type PictureRequest,
+  picturesOf,
+  type TextCondition,
 } from "./picture-generator.ts";
 import type { Platform } from "./platform.ts";
 import { PlatformTokLIP } from "./toklip.ts";
@@ -244,10 +245,8 @@ export class PlatformUnified implements PictureGenerator {
     yield* planned.stream(arPictureDecoder(decoder), (ids, options) => this.decode(ids, options));
   }
 
-  async generate(request: PictureRequest): Promise<GeneratedPicture[]> {
-    const pictures: GeneratedPicture[] = [];
-    for await (const event of this.stream(request)) if (event.type === "pictures") pictures.push(...event.pictures);
-    return pictures;
+  generate(request: PictureRequest): Promise<GeneratedPicture[]> {
+    return picturesOf(this.stream(request));
   }
 
   /** Lets the run under way end, then frees everything, the TokLIP too. */

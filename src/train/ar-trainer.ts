@@ -4,10 +4,10 @@
  *
  * Dim letters: P pictures, N ids of a picture, F numbers that are read at each id.
  */
-import { type NDArray, ToklipError } from "../core/index.ts";
+import type { NDArray } from "../core/index.ts";
 import { Graph } from "../graph/index.ts";
 import type { ArConfig, ToklipConfig } from "../models/index.ts";
-import type { Backend, Feeds, Weight } from "../runtime/index.ts";
+import type { Feeds } from "../runtime/index.ts";
 import type { ArBatch } from "./ar-batches.ts";
 import {
   type ArLossWeights,
@@ -20,15 +20,13 @@ import {
 } from "./ar-feeds.ts";
 import { arEvaluationGraph, arTrainingGraph } from "./ar-objective.ts";
 import { AR_LOSSES, type ArLoss } from "./ar-sequences.ts";
-import { type Communicator, singleProcess } from "./communicator.ts";
-import { HostLearner } from "./host-learner.ts";
 import type { Learner } from "./learner.ts";
+import { type LearnerOptions, openLearner } from "./open-learner.ts";
 import { feedsOfPart, PackedStep, partsOfBatch } from "./packed-step.ts";
-import { fileOf, type ParameterUpdateOptions } from "./parameter-update.ts";
-import { ResidentLearner } from "./resident-learner.ts";
+import { fileOf } from "./parameter-update.ts";
 import type { Schedule } from "./schedule.ts";
 import type { SamplePicture, StepReport, TensorMap, Trainer, TrainerState } from "./trainer.ts";
-import { outputsNamed, type Parameters } from "./training-graph.ts";
+import { outputsNamed } from "./training-graph.ts";
 
 /** What a frozen token encoder makes of pictures. */
 export interface PictureReader {
@@ -50,28 +48,14 @@ export interface ArExample {
 }
 
 /** What a training of the unified transformer is made of. */
-export interface ArTrainerOptions {
-  readonly backend: Backend;
+export interface ArTrainerOptions extends LearnerOptions {
   readonly model: ArConfig;
   readonly weights: ArLossWeights;
-  /** The trained parameters at their start, the token encoder's among them where it is trained; the trainer takes them over. */
-  readonly parameters: Parameters;
-  /** The token encoder that is trained through; its codebook is among the frozen weights. */
+  /** The token encoder that is trained through: its parameters are among the trained, its codebook among the frozen. */
   readonly encoder?: ToklipConfig | undefined;
   /** What reads pictures, where the token encoder stays as it is and the entry reads what it makes. */
   readonly reader?: PictureReader | undefined;
-  /** The weights of parameters that are not trained. */
-  readonly frozen?: (name: string) => Promise<Weight>;
-  readonly update: ParameterUpdateOptions;
   readonly schedule: Schedule;
-  /** Rows of this process in one step. */
-  readonly batchSize: number;
-  /** Rows that are taken at once. Default all. */
-  readonly partSize?: number;
-  readonly recompute?: boolean;
-  readonly communicator?: Communicator;
-  /** See `ContrastiveTrainerOptions`. */
-  readonly resident?: boolean;
   /** Draws what a model of these parameters makes of examples. */
   readonly draw?:
     | ((parameters: TensorMap, examples: readonly ArExample[]) => Promise<readonly SamplePicture[]>)
@@ -80,10 +64,6 @@ export interface ArTrainerOptions {
 
 /** The most examples that pictures are drawn for. */
 const MOST_EXAMPLES = 8;
-
-function nothingFrozen(name: string): Promise<Weight> {
-  return Promise.reject(new ToklipError("CHECKPOINT_MISMATCH", `parameter ${name} has no value`));
-}
 
 /** The trainer. */
 export class ArTrainer implements Trainer<ArBatch> {
@@ -97,7 +77,13 @@ export class ArTrainer implements Trainer<ArBatch> {
 
   /** Compiles the step. @throws ARGUMENT_INVALID, GRAPH_INVALID, CHECKPOINT_MISMATCH, OUT_OF_MEMORY */
   static async create(options: ArTrainerOptions): Promise<ArTrainer> {
-    return new ArTrainer(options, await (options.resident ? residentLearner : hostLearner)(options));
+    const { backend, parameters, batchSize, partSize = batchSize } = options;
+    const parts = partsOfBatch(batchSize, partSize);
+    const learner = await openLearner(options, {
+      step: (given) => PackedStep.compile(backend, trainingGraphOf(options), parameters, { parts, ...given }),
+      graph: () => trainingGraphOf(options),
+    });
+    return new ArTrainer(options, learner);
   }
 
   async step(batch: ArBatch, { step, total }: { readonly step: number; readonly total: number }): Promise<StepReport> {
@@ -214,21 +200,4 @@ function partOptions({ model, encoder, weights, batchSize, partSize = batchSize 
 function trainingGraphOf(options: ArTrainerOptions): Graph {
   const { parameters, recompute = false } = options;
   return arTrainingGraph(partOptions(options), { trained: (name) => parameters.has(name), recompute });
-}
-
-async function hostLearner(options: ArTrainerOptions): Promise<Learner> {
-  const { backend, parameters, update, batchSize, partSize = batchSize } = options;
-  const { communicator = singleProcess, frozen = nothingFrozen } = options;
-  const parts = partsOfBatch(batchSize, partSize);
-  const step = await PackedStep.compile(backend, trainingGraphOf(options), parameters, { parts, communicator, frozen });
-  return new HostLearner({ backend, parameters, step, update, frozen });
-}
-
-async function residentLearner(options: ArTrainerOptions): Promise<Learner> {
-  const { backend, parameters, update, batchSize, partSize = batchSize } = options;
-  const { communicator = singleProcess, frozen = nothingFrozen } = options;
-  if (partSize !== batchSize || communicator.size > 1) {
-    throw new ToklipError("ARGUMENT_INVALID", "parameters stay on the device only for whole batches in one process");
-  }
-  return ResidentLearner.create({ backend, parameters, graph: () => trainingGraphOf(options), update, frozen });
 }

@@ -1,8 +1,7 @@
 /** Trains towers against a contrastive loss: TokLIP's token encoder, or a pixel teacher with its text tower. */
-import { type NDArray, ToklipError } from "../core/index.ts";
+import type { NDArray } from "../core/index.ts";
 import type { Graph } from "../graph/index.ts";
-import type { Backend, Feeds, Fetches, Weight } from "../runtime/index.ts";
-import { type Communicator, singleProcess } from "./communicator.ts";
+import type { Feeds, Fetches } from "../runtime/index.ts";
 import { type ContrastiveObjective, feedsOf } from "./contrastive-objective.ts";
 import {
   batchLossGraph,
@@ -14,41 +13,20 @@ import {
   towerGraph,
   wholeBatchGraph,
 } from "./contrastive-step.ts";
-import { HostLearner } from "./host-learner.ts";
 import type { ImageTextBatch } from "./image-text-batch.ts";
 import type { Evaluation, Learner } from "./learner.ts";
-import type { ParameterUpdateOptions } from "./parameter-update.ts";
-import { ResidentLearner } from "./resident-learner.ts";
+import { type LearnerOptions, openLearner } from "./open-learner.ts";
 import { recallAtOne } from "./retrieval.ts";
 import type { Schedule } from "./schedule.ts";
 import type { StepReport, Trainer, TrainerState } from "./trainer.ts";
-import { outputsNamed, type Parameters } from "./training-graph.ts";
+import { outputsNamed } from "./training-graph.ts";
 
 /** What a training of towers is made of. */
-export interface ContrastiveTrainerOptions {
-  readonly backend: Backend;
+export interface ContrastiveTrainerOptions extends LearnerOptions {
   readonly objective: ContrastiveObjective;
   /** What an evaluation computes, where that is not the same. Default `objective`. */
   readonly evaluated?: ContrastiveObjective;
-  /** The trained parameters at their start; the trainer takes them over. */
-  readonly parameters: Parameters;
-  /** The weights of parameters that are not trained. */
-  readonly frozen?: (name: string) => Promise<Weight>;
-  readonly update: ParameterUpdateOptions;
   readonly schedule: Schedule;
-  /** Samples of this process in one step. */
-  readonly batchSize: number;
-  /** Samples that the towers take at once. Default all of them. */
-  readonly partSize?: number;
-  /** Compute the inside of blocks again instead of keeping it: less memory for about a third more time. */
-  readonly recompute?: boolean;
-  readonly communicator?: Communicator;
-  /** Keep the parameters with the backend between steps: for devices with a memory of their own. Default false. */
-  readonly resident?: boolean;
-}
-
-function nothingFrozen(name: string): Promise<Weight> {
-  return Promise.reject(new ToklipError("CHECKPOINT_MISMATCH", `parameter ${name} has no value`));
 }
 
 /** The trainer. */
@@ -63,7 +41,13 @@ export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
 
   /** Compiles the graphs of a training. @throws ARGUMENT_INVALID, GRAPH_INVALID, CHECKPOINT_MISMATCH, OUT_OF_MEMORY */
   static async create(options: ContrastiveTrainerOptions): Promise<ContrastiveTrainer> {
-    return new ContrastiveTrainer(options, await (options.resident ? residentLearner : hostLearner)(options));
+    const { backend, objective, parameters, batchSize, partSize = batchSize, recompute = false } = options;
+    const learner = await openLearner(options, {
+      step: (given) =>
+        compileContrastiveStep(backend, objective, parameters, { batchSize, partSize, recompute, ...given }),
+      graph: () => wholeBatchGraph(objective, batchSize, (name) => parameters.has(name), recompute),
+    });
+    return new ContrastiveTrainer(options, learner);
   }
 
   private get evaluated(): ContrastiveObjective {
@@ -142,24 +126,6 @@ export class ContrastiveTrainer implements Trainer<ImageTextBatch> {
     await this.learner.dispose();
     await this.options.objective.dispose();
   }
-}
-
-async function hostLearner(options: ContrastiveTrainerOptions): Promise<Learner> {
-  const { backend, objective, parameters, update, batchSize, partSize = batchSize, recompute = false } = options;
-  const { communicator = singleProcess, frozen = nothingFrozen } = options;
-  const sizes = { batchSize, partSize, recompute };
-  const step = await compileContrastiveStep(backend, objective, parameters, { ...sizes, communicator, frozen });
-  return new HostLearner({ backend, parameters, step, update, frozen });
-}
-
-async function residentLearner(options: ContrastiveTrainerOptions): Promise<Learner> {
-  const { backend, objective, parameters, update, batchSize, partSize = batchSize, recompute = false } = options;
-  const { communicator = singleProcess, frozen = nothingFrozen } = options;
-  if (partSize !== batchSize || communicator.size > 1) {
-    throw new ToklipError("ARGUMENT_INVALID", "parameters stay on the device only for whole batches in one process");
-  }
-  const graph = () => wholeBatchGraph(objective, batchSize, (name) => parameters.has(name), recompute);
-  return ResidentLearner.create({ backend, parameters, graph, update, frozen });
 }
 
 /** The loss of a batch of this size over features. */

@@ -36,7 +36,7 @@ export interface TowersTrainingOptions {
   readonly partSize?: number;
   readonly recompute?: boolean;
   readonly communicator?: Communicator;
-  /** See `ContrastiveTrainerOptions`. */
+  /** See `LearnerOptions`. */
   readonly resident?: boolean;
 }
 
